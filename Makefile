@@ -1,0 +1,44 @@
+# make demo: the main job, end to end.   make test: the tests.   make help: the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The machine's own uv, or one of ours in .tools.
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+# The Python that python3 means here, so that uv neither guesses nor downloads one.
+export UV_PYTHON ?= $(shell python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
+RUN := $(UV) run --locked
+
+.PHONY: help demo test check format bench soak docs
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(UV) ## webhooks to PostgreSQL through Meltano, and the books of it
+	$(RUN) python examples/demo.py
+
+test: $(UV) ## every test, with a real PostgreSQL and a real Meltano
+	$(RUN) pytest
+
+check: $(UV) ## format, lint, types, generated docs
+	$(UV) lock --check
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) python tests/harness/docs.py --check
+
+format: $(UV) ## rewrite what a tool can rewrite
+	$(RUN) ruff check --fix-only
+	$(RUN) ruff format
+	$(RUN) python tests/harness/docs.py
+
+bench: $(UV) ## every benchmark against its peers, as ratios
+	$(RUN) --group bench python benchmarks/run.py
+
+soak: $(UV) ## the crash tests again, for longer
+	SOAK_ROUNDS=200 $(RUN) pytest tests -k kill
+
+.tools/bin/uv:
+	python3 -m venv .tools
+	.tools/bin/python -m pip install --quiet uv

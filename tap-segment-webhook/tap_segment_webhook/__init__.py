@@ -1,0 +1,1 @@
+"""Receives Segment webhooks durably and emits them as Singer streams."""

@@ -1,0 +1,301 @@
+"""`segment-receiver`: serve, load, status, and what to do with rejects."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+import sys
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from singer_sdk.exceptions import ConfigValidationError
+
+from tap_segment_webhook import timestamp
+from tap_segment_webhook.errors import InvalidEvent, SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.event import read_event
+from tap_segment_webhook.receiver.app import sort
+from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
+from tap_segment_webhook.spool.layout import spool_path
+from tap_segment_webhook.spool.model import Counts, KeptReject
+from tap_segment_webhook.spool.reader import Reader
+from tap_segment_webhook.spool.store import Store, now_ms
+from tap_segment_webhook.tap import TapSegmentWebhook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+_LOAD_LINES = 1000  # events of one commit
+_LOAD_BYTES = 4 << 20
+
+
+def with_settings(command: Command) -> Command:
+    """Give *command* a `--config` option, and the settings that it names as `settings`."""
+    option = click.option(
+        "--config",
+        "settings",
+        multiple=True,
+        metavar="FILE|ENV",
+        callback=_read_settings,
+        help="A JSON file, or ENV for TAP_SEGMENT_WEBHOOK_* variables (the default). Repeatable.",
+    )
+    return option(command)
+
+
+def _read_settings(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> Settings:
+    config: dict[str, Any] = {}
+    for name in names:
+        if name != "ENV":
+            try:
+                config.update(json.loads(Path(name).read_bytes()))
+            except (OSError, ValueError) as error:
+                raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+    try:
+        tap = TapSegmentWebhook(
+            config=config, parse_env_config=not names or "ENV" in names, setup_mapper=False
+        )
+    except ConfigValidationError as error:
+        raise click.ClickException("\n".join(error.errors)) from error
+    return Settings.from_config(tap.config)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tap-segment-webhook")
+def main() -> None:
+    """Receive Segment webhooks, and look after what was received."""
+    level = os.environ.get("TAP_SEGMENT_WEBHOOK_LOGLEVEL", "INFO").upper()
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+    logging.getLogger(TapSegmentWebhook.name).setLevel(logging.WARNING)
+
+
+@main.command()
+@with_settings
+@click.option("--host", help="Instead of the setting.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of the setting.")
+def serve(settings: Settings, host: str | None, port: int | None) -> None:
+    """Receive webhooks until SIGTERM or SIGINT.
+
+    Exits with 0 after a stop that was asked for, with 1 if the spool failed.
+    """
+    from tap_segment_webhook.receiver.server import serve as run  # noqa: PLC0415 - a fast --help
+
+    settings = settings._replace(
+        host=settings.host if host is None else host, port=settings.port if port is None else port
+    )
+    if reasons := closed(settings.sources):
+        raise click.ClickException("\n".join(reasons))
+    with _plainly():
+        sys.exit(run(settings))
+
+
+@main.command()
+@with_settings
+@click.option("--source", default=DEFAULT_SOURCE, show_default=True, help="Whose events they are.")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def load(settings: Settings, source: str, files: tuple[Path, ...]) -> None:
+    """Put events from FILES into the spool: JSON lines, plain or gzip.
+
+    For history, and for what another receiver has kept. Duplicates are
+    recognised as in serve; a line that is no event goes to rejects.
+    """
+    total = Counts()
+    with (
+        _plainly(),
+        closing(_open_store(settings, "load")) as store,
+        click.progressbar(
+            length=sum(path.stat().st_size for path in files), label="Loading", file=sys.stderr
+        ) as bar,
+    ):
+        for path in files:
+            for lines, consumed in _read_lines(path):
+                received = sort(source, lines, settings.integration_name)
+                total = total.plus(store.commit([received])[0])
+                bar.update(consumed)
+    click.echo(_balance(total))
+
+
+@main.command()
+@with_settings
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--forget", metavar="CONSUMER", help="Stop keeping events for a pipeline that ended.")
+def status(settings: Settings, as_json: bool, forget: str | None) -> None:  # noqa: FBT001
+    """Show what waits, what was confirmed, and the books."""
+    with _plainly(), closing(_open_reader(settings)) as reader:
+        if forget is not None and not reader.consumers.forget(forget):
+            raise click.ClickException(f"No consumer is called {forget!r}.")
+        found = _survey(reader)
+    click.echo(json.dumps(found, indent=2) if as_json else _describe(found))
+
+
+@main.group()
+def rejects() -> None:
+    """What was authentic and is no event, kept with the reason."""
+
+
+@rejects.command("list")
+@with_settings
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the bytes.")
+def list_rejects(settings: Settings, as_json: bool) -> None:  # noqa: FBT001
+    """List the rejects, oldest first; their content only with --json."""
+    with _plainly(), closing(_open_reader(settings)) as reader:
+        for reject in reader.rejects():
+            click.echo(_reject_json(reject) if as_json else _reject_line(reject))
+
+
+@rejects.command("retry")
+@with_settings
+def retry_rejects(settings: Settings) -> None:
+    """Read the rejects again, and store those that this version can read."""
+    stored = duplicate = left = 0
+    with (
+        _plainly(),
+        closing(_open_store(settings, "rejects retry")) as store,
+        closing(Reader(settings.spool_url)) as reader,
+    ):
+        for reject in reader.rejects():
+            try:
+                event = read_event(reject.body)
+            except InvalidEvent:
+                left += 1
+                continue
+            if store.retry_reject(reject, event):
+                stored += 1
+            else:
+                duplicate += 1
+    click.echo(f"{stored} stored, {duplicate} duplicates, {left} are still no events.")
+
+
+@rejects.command("purge")
+@with_settings
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge_rejects(settings: Settings, yes: bool) -> None:  # noqa: FBT001
+    """Delete every reject for good."""
+    with _plainly(), closing(_open_store(settings, "rejects purge")) as store:
+        if not yes:
+            click.confirm(f"Delete {store.rejects} rejects for good?", abort=True)
+        click.echo(f"{store.purge_rejects()} rejects deleted.")
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Turn what a user can mend into one line instead of a traceback."""
+    try:
+        yield
+    except (SpoolUnusable, SpoolUnavailable) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror or error}.") from error
+
+
+def _open_store(settings: Settings, purpose: str) -> Store:
+    return Store(
+        settings.spool_url,
+        dedup_window_events=settings.dedup_window_events,
+        max_bytes=settings.max_spool_bytes,
+        purpose=f"segment-receiver {purpose}",
+    )
+
+
+def _open_reader(settings: Settings) -> Reader:
+    if not spool_path(settings.spool_url).exists():
+        raise SpoolUnusable(f"There is no spool at {settings.spool_url} yet.")
+    return Reader(settings.spool_url)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
+    """Yield lots of lines of *path*, and how many bytes of the file each lot took."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        lines: list[bytes] = []
+        size = done = 0
+        for line in gzip.GzipFile(fileobj=raw) if zipped else raw:
+            if stripped := line.strip():
+                lines.append(stripped)
+                size += len(stripped)
+            if len(lines) >= _LOAD_LINES or size >= _LOAD_BYTES:
+                place = raw.tell()
+                yield lines, place - done
+                lines, size, done = [], 0, place
+        if lines:
+            yield lines, raw.tell() - done
+
+
+def _survey(reader: Reader) -> dict[str, Any]:
+    head, positions = reader.head(), reader.consumers.positions()
+    floor = min(positions.values(), default=0)
+    return {
+        "spool_id": reader.spool_id,
+        "head_position": head,
+        "spool_bytes": reader.size(),
+        "consumers": {
+            name: {"confirmed_position": position, "waiting": head - position}
+            for name, position in positions.items()
+        },
+        "streams": {
+            name: {
+                "waiting": holding.waiting,
+                "waiting_bytes": holding.waiting_bytes,
+                "oldest_waiting_seconds": _age(holding.oldest_waiting_at),
+                "confirmed": holding.confirmed,
+            }
+            for name, holding in reader.holdings(floor).items()
+        },
+        "rejects": reader.count_rejects(),
+        "books": {source: counts._asdict() for source, counts in reader.books().items()},
+    }
+
+
+def _age(moment: int | None) -> int | None:
+    return None if moment is None else max(now_ms() - moment, 0) // 1000
+
+
+def _describe(found: dict[str, Any]) -> str:
+    rows = [("stream", "waiting", "bytes", "oldest", "confirmed, kept")]
+    for name, stream in found["streams"].items():
+        age = stream["oldest_waiting_seconds"]
+        rows.append(
+            (
+                name,
+                f"{stream['waiting']:,}",
+                f"{stream['waiting_bytes']:,}",
+                "-" if age is None else f"{age:,} s",
+                f"{stream['confirmed']:,}",
+            )
+        )
+    lines = [f"{row[0]:<10}" + "".join(f"{cell:>17}" for cell in row[1:]) for row in rows]
+    for name, consumer in found["consumers"].items():
+        lines.append(
+            f"consumer {name}: confirmed up to position {consumer['confirmed_position']:,}, "
+            f"{consumer['waiting']:,} waiting"
+        )
+    for source, books in found["books"].items():
+        lines.append(f"source {source}: {_balance(Counts(**books))}")
+    lines.append(f"rejects kept: {found['rejects']:,}; spool: {found['spool_bytes']:,} bytes")
+    return "\n".join(lines)
+
+
+def _balance(counts: Counts) -> str:
+    return (
+        f"{counts.received:,} received = {counts.stored:,} stored + {counts.duplicate:,} duplicate "
+        f"+ {counts.filtered:,} filtered + {counts.rejected:,} rejected"
+    )
+
+
+def _reject_line(reject: KeptReject) -> str:
+    moment = timestamp.from_ms(reject.received_at)
+    return f"{reject.number}  {moment}  {reject.source}  {len(reject.body)} bytes  {reject.reason}"
+
+
+def _reject_json(reject: KeptReject) -> str:
+    """Return one line; bytes that are no UTF-8 are replaced in it, and only in it."""
+    return json.dumps({**reject._asdict(), "body": reject.body.decode(errors="replace")})

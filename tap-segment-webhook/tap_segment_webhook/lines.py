@@ -1,0 +1,209 @@
+"""Events as finished RECORD lines, many at a time, without making Python objects of them.
+
+Open objects pass through as the bytes that Segment sent. Whatever is unusual
+in a page of events (an unknown field, a broken date, a NUL) makes it fall back
+to `record`, in ever smaller halves, until the odd event is alone; both give
+the same records, and a property test holds them to that.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from tap_segment_webhook import timestamp
+from tap_segment_webhook.record import (
+    MAX_DIGITS,
+    OBJECTS,
+    SECRET,
+    columns,
+    encode_json,
+    objects_as_text,
+    segment_name,
+    to_record,
+)
+from tap_segment_webhook.schema import REPLICATION_KEY, TIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tap_segment_webhook.event import Row
+
+_NULL: Final = Raw(b"null")
+_METADATA: Final = "_metadata"  # of browsers; the one unknown field that is usual
+
+# A number with an exponent of three digits or more. Both begin with a letter that the
+# expression engine finds with memchr; any other form of this costs several times as much.
+_EXPONENTS: Final = (re.compile(rb"e\+?\d{3,}[\s,\]}]"), re.compile(rb"E\+?\d{3,}[\s,\]}]"))
+# A number of more than MAX_DIGITS digits shows in every 38th byte as eight digits in a row.
+_STEP: Final = MAX_DIGITS // 8
+_LONG: Final = re.compile(rb"\d{8}")
+
+_FORM_LENGTH: Final = len("2026-03-04T11:20:31.402Z")
+_as_moments = msgspec.json.Decoder(list[Annotated[datetime, msgspec.Meta(tz=True)]]).decode
+_write_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
+
+
+class _Message(msgspec.Struct, gc=False):
+    type: str
+    stream: str
+    record: Any
+    time_extracted: str
+
+
+class _Unusual(Exception):
+    """Something in these events needs the careful reading."""
+
+
+class Lines:
+    """Makes RECORD lines of the events of one *stream*."""
+
+    def __init__(self, stream: str, payload_format: str) -> None:
+        self._stream = stream
+        self._as_text = payload_format == "json_string"
+        self._event, self._record = _structs(stream)
+        self._decode = msgspec.json.Decoder(list[self._event]).decode  # type: ignore[name-defined]
+        self._objects = [column for column in columns(stream) if column in OBJECTS]
+        self._times = attrgetter(*TIMES)
+
+    def encode(self, rows: Sequence[Row], time_extracted: str) -> bytes:
+        """Return one RECORD line for each of *rows*, in their order."""
+        if not rows:
+            return b""
+        try:
+            return self._encode_plain(rows, time_extracted)
+        except (_Unusual, msgspec.MsgspecError, UnicodeDecodeError):
+            half = len(rows) // 2
+            if half:
+                first, second = rows[:half], rows[half:]
+                return self.encode(first, time_extracted) + self.encode(second, time_extracted)
+        record = self.read(rows[0])
+        message = _Message("RECORD", self._stream, record, time_extracted)
+        return encode_json(message) + b"\n"
+
+    def read(self, row: Row) -> dict[str, Any]:
+        """Return the record of *row* as a dictionary, by the careful reading."""
+        body, position, source, received_at = row
+        record = to_record(
+            body, self._stream, position=position, source=source, received_at=received_at
+        )
+        return objects_as_text(record) if self._as_text else record
+
+    def _encode_plain(self, rows: Sequence[Row], time_extracted: str) -> bytes:
+        page = b"[%b]" % b",".join([row[0] for row in rows])
+        if _suspicious(page):
+            raise _Unusual
+        events = self._decode(page)
+        if len(events) != len(rows):
+            raise _Unusual
+        self._check(events)
+        if self._as_text:
+            self._make_text(events)
+        stream, record, astuple = self._stream, self._record, msgspec.structs.astuple
+        messages = []
+        for event, (_, position, source, received_at) in zip(events, rows, strict=True):
+            *values, received, version, metadata, _, _ = astuple(event)
+            made = record(
+                *values,
+                received or timestamp.from_ms(received_at),
+                None if version is None else str(version),
+                stream,
+                source,
+                None if metadata is _NULL else self._extra(metadata),
+                position,
+            )
+            messages.append(_Message("RECORD", stream, made, time_extracted))
+        return _write_lines(messages)
+
+    def _check(self, events: list[Any]) -> None:
+        """Make sure of what the decoder does not: objects are objects, moments are moments."""
+        for column in self._objects:
+            if not {bytes(getattr(event, column))[:1] for event in events} <= {b"{", b"n"}:
+                raise _Unusual
+        times = [time for time in chain.from_iterable(map(self._times, events)) if time is not None]
+        if not times:
+            return
+        text = '["' + '","'.join(times) + '"]'
+        # Of this length, with one T and one Z each, a valid RFC 3339 time has exactly our form.
+        if {*map(len, times)} != {_FORM_LENGTH} or not (
+            len(_as_moments(text)) == len(times) == text.count("T") == text.count("Z")
+        ):
+            raise _Unusual
+
+    def _make_text(self, events: list[Any]) -> None:
+        for column in self._objects:
+            for event in events:
+                value = getattr(event, column)
+                setattr(event, column, None if value is _NULL else _text(value))
+
+    def _extra(self, metadata: Raw) -> Any:
+        extra = Raw(b'{"%b":%b}' % (_METADATA.encode(), bytes(metadata)))
+        return _text(extra) if self._as_text else extra
+
+
+def _structs(stream: str) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+    """Return how an event of *stream* is decoded, and how its record is encoded.
+
+    The first fields of both are the same, in the same order. A field that is
+    not named here makes the event unusual.
+    """
+    late = ("type", "received_at", "version", "message_id")
+    early = [column for column in columns(stream) if column not in late]
+    fields: list[tuple[str, Any, Any]] = [
+        (column, Raw, _NULL) if column in OBJECTS else (column, str | None, None)
+        for column in early
+    ]
+    event = msgspec.defstruct(
+        f"_{stream.capitalize()}Event",
+        [
+            ("message_id", Annotated[str, msgspec.Meta(min_length=1)]),
+            *fields,
+            ("received_at", str | None, None),
+            ("version", int | str | None, None),
+            ("metadata", Raw, _NULL),
+            ("type", str | None, None),
+            ("secret", Raw, _NULL),
+        ],
+        rename={
+            **{column: segment_name(column) for column in columns(stream)},
+            "metadata": _METADATA,
+            "secret": SECRET,
+        },
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    names = ("message_id", *early, "received_at", "version", "type", "source", "extra")
+    record = msgspec.defstruct(
+        f"_{stream.capitalize()}Record",
+        [*((name, Any) for name in names), (REPLICATION_KEY, int)],
+        gc=False,
+    )
+    return event, record
+
+
+def _text(raw: Raw) -> str | None:
+    text = bytes(raw).decode()
+    return None if text == "null" else text
+
+
+def _suspicious(page: bytes) -> bool:
+    """Tell whether *page* may hold what only the careful reading handles.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if not page.isascii():
+        page.decode()
+    return (
+        b"\n" in page  # between the parts of a pretty-printed event: it would end our line
+        or b"\r" in page
+        or (b"\\" in page and b"\\u0000" in page)
+        or any(exponent.search(page) for exponent in _EXPONENTS)
+        or _LONG.search(page[::_STEP]) is not None
+    )

@@ -1,0 +1,4 @@
+"""The HTTP side: takes deliveries, has them committed, answers.
+
+Nothing here imports the Singer SDK.
+"""

@@ -1,0 +1,104 @@
+"""Bounds on connections, which uvicorn leaves to a proxy: number, time, header size."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_CONNECTIONS: Final = 2048
+REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection, to its last
+IDLE_SECONDS: Final = 75.0  # a kept-alive connection between two requests
+MAX_HEAD_BYTES: Final = 64 << 10
+_SWEEP_SECONDS: Final = 1.0
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection.
+
+    When there are too many, the one that has kept us waiting longest makes
+    room, so that idle or slow clients cannot shut out the others.
+    """
+
+    # Each in the order of waiting, with the time it began.
+    _reading: ClassVar[dict[Connection, float]] = {}
+    _idle: ClassVar[dict[Connection, float]] = {}
+
+    _head_bytes = 0
+    _head_complete = False
+
+    @classmethod
+    async def sweep(cls) -> None:
+        """Close, for ever, whoever keeps us waiting too long."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = time.monotonic()
+            for waiting, seconds in ((cls._reading, REQUEST_SECONDS), (cls._idle, IDLE_SECONDS)):
+                while waiting and now - next(iter(waiting.values())) > seconds:
+                    next(iter(waiting)).abandon()
+
+    def abandon(self) -> None:
+        """Close the connection at once."""
+        self._leave()
+        self.transport.abort()
+
+    def connection_made(self, transport: Any) -> None:
+        """Take in a client; make room for it if there is none."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            for waiting in (self._reading, self._idle):
+                if waiting:
+                    next(iter(waiting)).abandon()
+                    break
+        self._reading[self] = time.monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
+        self._leave()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Start the clock of a request, and bound its head."""
+        if self in self._idle:
+            del self._idle[self]
+            self._reading[self] = time.monotonic()
+        super().data_received(data)
+        if not self._head_complete:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Begin a request's head."""
+        self._head_bytes, self._head_complete = 0, False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """End a request's head."""
+        self._head_complete = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Stop the clock: from here on it is we who keep the client waiting."""
+        self._reading.pop(self, None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and self not in self._reading:
+            self._idle[self] = time.monotonic()
+
+    def _leave(self) -> None:
+        self._reading.pop(self, None)
+        self._idle.pop(self, None)

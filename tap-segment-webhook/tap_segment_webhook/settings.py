@@ -1,0 +1,113 @@
+"""The settings after they were read and checked: frozen values, no dictionaries.
+
+The public schema, with every default, is `TapSegmentWebhook.config_jsonschema`;
+the SDK checks a configuration against it and fills in the defaults before
+`Settings.from_config` sees it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_SOURCE = "default"
+
+
+class Source(NamedTuple):
+    """One Segment source that may send to the receiver."""
+
+    name: str
+    shared_secrets: tuple[str, ...] = ()
+    """Any of them may sign: two allow rotation without a gap."""
+    allow_unsigned: bool = False
+
+
+class Settings(NamedTuple):
+    """Every setting, in its unit; see the table in the README."""
+
+    spool_url: str
+    host: str
+    port: int
+    sources: tuple[Source, ...]
+    integration_name: str | None
+    listen_seconds: int
+    dedup_window_events: int
+    retention_days: int
+    max_spool_bytes: int | None
+    max_body_bytes: int
+    payload_format: str
+    consumer: str
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read a *config* that the plugin's schema has accepted."""
+        return cls(
+            spool_url=config["spool_url"],
+            host=config["host"],
+            port=int(config["port"]),
+            sources=tuple(read_sources(config)),
+            integration_name=config.get("integration_name"),
+            listen_seconds=int(config["listen_seconds"]),
+            dedup_window_events=int(config["dedup_window_events"]),
+            retention_days=int(config["retention_days"]),
+            max_spool_bytes=config.get("max_spool_bytes"),
+            max_body_bytes=int(config["max_body_bytes"]),
+            payload_format=config["payload_format"],
+            consumer=config["consumer"],
+        )
+
+
+def read_sources(config: Mapping[str, Any]) -> list[Source]:
+    """Return the sources of *config*: the `default` one, if it is used, and the named ones."""
+    sources = [
+        Source(
+            entry["name"],
+            tuple(entry.get("shared_secrets") or ()),
+            bool(entry.get("allow_unsigned")),
+        )
+        for entry in config.get("sources") or ()
+    ]
+    default = Source(
+        DEFAULT_SOURCE,
+        tuple(filter(None, [config.get("shared_secret")])),
+        bool(config["allow_unsigned"]),
+    )
+    return [default, *sources] if any(default[1:]) else sources
+
+
+def mistakes(config: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with *config* beyond what a JSON Schema can say."""
+    names = [str(entry.get("name")) for entry in config.get("sources") or ()]
+    found = [
+        f"sources: two of them are named {name!r}. Give each its own name."
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    if DEFAULT_SOURCE in names:
+        found.append(
+            f"sources: {DEFAULT_SOURCE!r} is the source of shared_secret. Choose another name."
+        )
+    if config.get("flattening_enabled") and config.get("payload_format") == "object":
+        found.append(
+            "flattening_enabled: the SDK flattens only what a schema declares and drops open "
+            "objects (context, properties, traits) without a word. Set payload_format: "
+            "json_string to keep them as text, or let the target flatten."
+        )
+    return found
+
+
+def closed(sources: tuple[Source, ...]) -> list[str]:
+    """Return what keeps the receiver from starting: sources that nobody could send to."""
+    if not sources:
+        reason = (
+            "shared_secret is not set, so no delivery could be accepted. Copy it from the webhook "
+            "destination in Segment, or set allow_unsigned: true to accept any sender."
+        )
+        return [reason]
+    return [
+        f"sources: {source.name!r} has no shared_secrets and no allow_unsigned, "
+        "so nobody could send to it. Set one of them."
+        for source in sources
+        if not any(source[1:])
+    ]

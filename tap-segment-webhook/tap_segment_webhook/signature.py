@@ -1,0 +1,31 @@
+"""Does this delivery come from our Segment?
+
+Segment signs with HMAC-SHA1 over the JSON text that it sends, as lower-case
+hex in `X-Signature`. It signs an array over its first element only: the rest
+of an array is covered by TLS alone. (`segmentio/action-destinations`,
+`packages/destination-actions/src/destinations/webhook/send/index.ts`.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def sign(signed: bytes, secret: str) -> str:
+    """Return the `X-Signature` of the bytes *signed*, as Segment computes it."""
+    return hmac.digest(secret.encode(), signed, hashlib.sha1).hex()
+
+
+def verify(signed: bytes, signature: bytes, secrets: Iterable[str]) -> bool:
+    """Tell whether *signature* was made over *signed* with one of *secrets*.
+
+    Takes the same time wherever the first wrong digit is.
+    """
+    given = signature.strip().lower()
+    matches = [hmac.compare_digest(sign(signed, secret).encode(), given) for secret in secrets]
+    return any(matches)

@@ -1,0 +1,119 @@
+"""The words that the spool and its users share; plain values, no I/O."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from tap_segment_webhook.event import digest, identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tap_segment_webhook.event import Event, Row
+
+SEPARATOR = b",\n"
+
+
+class Reject(NamedTuple):
+    """One element that was authentic and is no event, kept with the reason."""
+
+    reason: str
+    body: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """What it is recognised by when it comes again; never equal to an event's."""
+        return digest("reject-" + identity(None, self.body))
+
+
+class Received(NamedTuple):
+    """What one delivery brought: `elements` of it, each in exactly one of the three lots."""
+
+    source: str
+    elements: int
+    events: list[Event]
+    rejects: list[Reject]
+    filtered: int = 0
+
+
+class Counts(NamedTuple):
+    """The books: `received = stored + duplicate + filtered + rejected`, always."""
+
+    received: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    filtered: int = 0
+    rejected: int = 0
+
+    def plus(self, other: Counts) -> Counts:
+        """Return the sum of both, figure by figure."""
+        return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Block(NamedTuple):
+    """Events of one source that were committed together, in the order of their positions."""
+
+    position: int
+    """The position of the last event; they are numbered without gaps."""
+    source: str
+    received_at: int
+    """When they were committed, in milliseconds since 1970, UTC."""
+    codes: str
+    """The letter of each event's type."""
+    lengths: bytes
+    """The length of each event's body, 32 bits little-endian."""
+    body: bytes
+    """The bodies, separated by `SEPARATOR`, so that any SQLite tool can show them."""
+
+    @classmethod
+    def of(cls, position: int, source: str, received_at: int, events: list[Event]) -> Block:
+        """Make the block whose last event has *position*."""
+        bodies = [event.body for event in events]
+        return cls(
+            position,
+            source,
+            received_at,
+            "".join([event.code for event in events]),
+            struct.pack(f"<{len(bodies)}I", *map(len, bodies)),
+            SEPARATOR.join(bodies),
+        )
+
+    @property
+    def first_position(self) -> int:
+        """The position of the first event."""
+        return self.position - len(self.codes) + 1
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the length of each event's body in bytes."""
+        return struct.unpack(f"<{len(self.codes)}I", self.lengths)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield each event exactly as it was received, in the order of positions."""
+        start, body, gap = 0, self.body, len(SEPARATOR)
+        source, received_at = self.source, self.received_at
+        for position, size in enumerate(self.sizes(), self.first_position):
+            yield body[start : start + size], position, source, received_at
+            start += size + gap
+
+
+class Holding(NamedTuple):
+    """What the spool retains of one stream."""
+
+    waiting: int = 0
+    """Events that some consumer has not confirmed."""
+    waiting_bytes: int = 0
+    oldest_waiting_at: int | None = None
+    """When the oldest of them was committed, in milliseconds since 1970."""
+    confirmed: int = 0
+    """Events that every consumer has confirmed and that are kept for replay."""
+
+
+class KeptReject(NamedTuple):
+    """A reject as it lies in the spool."""
+
+    number: int
+    source: str
+    received_at: int
+    reason: str
+    body: bytes

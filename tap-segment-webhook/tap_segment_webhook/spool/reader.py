@@ -1,0 +1,111 @@
+"""Reads a spool in the order of positions, beside its writer and without holding it up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tap_segment_webhook.errors import SpoolUnusable
+from tap_segment_webhook.event import CODES
+from tap_segment_webhook.spool.consumers import Consumers
+from tap_segment_webhook.spool.layout import open_for_reading, spool_path
+from tap_segment_webhook.spool.model import Block, Counts, Holding, KeptReject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Reader:
+    """An existing spool, opened read-only.
+
+    No transaction outlives a call or one step of an iterator, else the
+    writer's log could not be folded back into the file and would grow.
+
+    Raises:
+        SpoolUnusable: the file is no spool, or of a newer format.
+    """
+
+    def __init__(self, url: str) -> None:
+        path = spool_path(url)
+        self._connection = open_for_reading(path)
+        try:
+            (self.spool_id,) = self._connection.execute("SELECT id FROM spool").fetchone()
+        except (sqlite3.Error, TypeError) as error:
+            raise SpoolUnusable(f"{path} has no identity: {error}.") from error
+        self.consumers = Consumers(path, self.spool_id)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def head(self) -> int:
+        """Return the last position given out, 0 if none ever was."""
+        (head,) = self._connection.execute("SELECT ifnull(sum(stored), 0) FROM book").fetchone()
+        return int(head)
+
+    def oldest(self) -> int | None:
+        """Return the lowest position still retained, or None."""
+        row = self._connection.execute(
+            "SELECT position - length(codes) + 1 FROM block ORDER BY position LIMIT 1"
+        ).fetchone()
+        return row and int(row[0])
+
+    def blocks(self, after: int, until: int) -> Iterator[Block]:
+        """Yield the blocks that hold an event with *after* < position <= *until*, in order."""
+        position = after
+        while position < until:
+            row = self._connection.execute(
+                "SELECT * FROM block WHERE position > ? ORDER BY position LIMIT 1", (position,)
+            ).fetchone()
+            if row is None:
+                return
+            block = Block(*row)
+            position = block.position
+            yield block
+
+    def holdings(self, floor: int) -> dict[str, Holding]:
+        """Return what is retained of each stream, where all up to *floor* is confirmed."""
+        found: defaultdict[str, Holding] = defaultdict(Holding)
+        for row in self._connection.execute(
+            "SELECT position, source, received_at, codes, lengths, x'' FROM block ORDER BY position"
+        ):
+            block = Block(*row)
+            for position, (code, size) in enumerate(
+                zip(block.codes, block.sizes(), strict=True), block.first_position
+            ):
+                waiting, total, oldest, confirmed = found[code]
+                found[code] = (
+                    Holding(waiting, total, oldest, confirmed + 1)
+                    if position <= floor
+                    else Holding(waiting + 1, total + size, oldest or block.received_at, confirmed)
+                )
+        return {name: found[code] for name, code in CODES.items()}
+
+    def books(self) -> dict[str, Counts]:
+        """Return the counts of every source since the spool was created."""
+        rows = self._connection.execute("SELECT * FROM book ORDER BY source")
+        return {source: Counts(*counts) for source, *counts in rows}
+
+    def rejects(self) -> Iterator[KeptReject]:
+        """Yield the kept rejects, oldest first."""
+        number = 0
+        while row := self._connection.execute(
+            "SELECT * FROM reject WHERE number > ? ORDER BY number LIMIT 1", (number,)
+        ).fetchone():
+            reject = KeptReject(*row)
+            number = reject.number
+            yield reject
+
+    def count_rejects(self) -> int:
+        """Return how many rejects are kept."""
+        (count,) = self._connection.execute("SELECT count(*) FROM reject").fetchone()
+        return int(count)
+
+    def size(self) -> int:
+        """Return how many bytes of the file are in use."""
+        (used,) = self._connection.execute(
+            "SELECT (page_count - freelist_count) * page_size"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        ).fetchone()
+        return int(used)

@@ -1,0 +1,332 @@
+"""The one writer of a spool: commits, prunes, keeps the books.
+
+`commit` returns only when everything it was given is fsynced, so a 200 that
+follows it survives `kill -9` and a power cut. All or nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+import uuid
+from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.event import DIGEST_BYTES
+from tap_segment_webhook.spool.consumers import Consumers
+from tap_segment_webhook.spool.layout import diagnose, open_for_writing, spool_path
+from tap_segment_webhook.spool.lock import Lock
+from tap_segment_webhook.spool.model import Block, Counts, KeptReject, Received
+from tap_segment_webhook.spool.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tap_segment_webhook.event import Event
+
+MAX_BLOCK_BYTES: Final = 256 << 10  # what a reader holds at once, unless one event is larger
+_RESERVE_BYTES: Final = 64 << 20  # 503 before the disk is full: SQLite needs room to tidy up
+_MEASURE_SECONDS: Final = 1.0
+_PRUNE_BLOCKS: Final = 64
+_FORGET_ROWS: Final = 1000
+
+_INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
+_INSERT_RECENT: Final = "INSERT INTO recent VALUES (?, ?)"
+_PUT_BOOK: Final = "INSERT OR REPLACE INTO book VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class Store:
+    """A spool opened for writing; only one may be open at a time, in any process.
+
+    Args:
+        url: `sqlite:///PATH`; the file is created if it is absent.
+        dedup_window_events: how many of the latest message ids are recognised;
+            None opens it for pruning alone, without the time to load them.
+        max_bytes: refuse to store more than this, or None.
+        purpose: what holds the spool, for the message that another writer gets.
+
+    Raises:
+        SpoolUnusable: locked by another process, no spool, of a newer format,
+            or not writable.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        dedup_window_events: int | None,
+        max_bytes: int | None = None,
+        purpose: str = "segment-receiver",
+    ) -> None:
+        self._path = spool_path(url)
+        self._max_bytes = max_bytes
+        if not self._path.parent.is_dir():
+            raise SpoolUnusable(f"The folder {self._path.parent} of spool_url does not exist.")
+        self._lock = Lock(Path(f"{self._path}-lock"), purpose)
+        try:
+            self._connection = open_for_writing(self._path, str(uuid.uuid4()), now_ms())
+            self._load(dedup_window_events)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _load(self, window_events: int | None) -> None:
+        execute = self._connection.execute
+        try:
+            (self.spool_id,) = execute("SELECT id FROM spool").fetchone()
+            self.books = {source: Counts(*rest) for source, *rest in execute("SELECT * FROM book")}
+            self.head = sum(counts.stored for counts in self.books.values())
+            (last,) = execute("SELECT ifnull(max(position), 0) FROM block").fetchone()
+            (self.rejects,) = execute("SELECT count(*) FROM reject").fetchone()
+            (self._mark,) = execute("SELECT ifnull(max(mark), 0) FROM recent").fetchone()
+            self._window = Window(window_events or 0)
+            self._forgotten_mark = 0
+            if window_events is None:
+                self._forgotten_mark = self._mark
+            else:
+                for mark, digests in execute("SELECT * FROM recent ORDER BY mark"):
+                    self._window.add(_cut(digests), mark)
+        except (sqlite3.Error, TypeError) as error:
+            raise SpoolUnusable(f"The spool {self._path} cannot be read: {error}.") from error
+        if last > self.head:
+            raise SpoolUnusable(
+                f"The spool {self._path} holds position {last}, its books end at {self.head}: "
+                "another program changed it. Move it away and keep it; a new one is made."
+            )
+        self._inode = self._path.stat().st_ino
+        self._measured_at = 0.0
+        self.used_bytes = self._measure()
+        self.consumers = Consumers(self._path, self.spool_id)
+
+    def close(self) -> None:
+        """Fold the log into the file and let another process write."""
+        self._connection.close()
+        self._lock.release()
+
+    def commit(self, batch: Sequence[Received]) -> list[Counts]:
+        """Store *batch* durably, in order; return what became of each part of it.
+
+        Raises:
+            SpoolUnavailable: nothing was stored, and it may be tried again.
+            SpoolBroken: whether it was stored is unknown; close and start anew.
+        """
+        self._ensure_room()
+        digests = {event.digest for part in batch for event in part.events}
+        digests.update(reject.digest for part in batch for reject in part.rejects)
+        known = self._window.known(digests)
+        fresh, outcomes = [], []
+        for part in batch:
+            new = part._replace(
+                events=[item for item in part.events if _learn(item.digest, known)],
+                rejects=[item for item in part.rejects if _learn(item.digest, known)],
+            )
+            fresh.append(new)
+            outcomes.append(_count(part, new))
+        self._write(fresh, outcomes)
+        return outcomes
+
+    def _write(self, fresh: list[Received], outcomes: list[Counts]) -> None:
+        now, mark = now_ms(), self._mark + 1
+        blocks = list(_blocks(fresh, self.head, now))
+        rejects = [
+            (part.source, now, item.reason, item.body) for part in fresh for item in part.rejects
+        ]
+        digests = [event.digest for part in fresh for event in part.events]
+        digests += [reject.digest for part in fresh for reject in part.rejects]
+        books = _add(self.books, fresh, outcomes)
+        with self._transaction() as connection:
+            connection.executemany(_INSERT_BLOCK, blocks)
+            if rejects:
+                connection.executemany(_INSERT_REJECT, rejects)
+            if digests:
+                connection.execute(_INSERT_RECENT, (mark, b"".join(digests)))
+            touched = {part.source for part in fresh}
+            connection.executemany(_PUT_BOOK, [(source, *books[source]) for source in touched])
+        if blocks:
+            self.head = blocks[-1].position
+        if digests:
+            self._window.add(digests, mark)
+            self._mark = mark
+        self.books = books
+        self.rejects += len(rejects)
+
+    def probe(self) -> None:
+        """Commit something small, to learn whether a commit would succeed now.
+
+        Raises:
+            SpoolUnavailable: it would not.
+        """
+        self._measured_at = 0.0
+        self._ensure_room()
+        with self._transaction() as connection:
+            connection.execute("UPDATE spool SET probed_at = ?", (now_ms(),))
+
+    def tidy(self, retention_ms: int) -> int:
+        """Do one small step of pruning and forgetting; return how many rows went.
+
+        An event goes when every known consumer has confirmed it and it is older
+        than *retention_ms*. With no consumer known, none goes.
+        """
+        floor = min(self.consumers.positions().values(), default=0)
+        return self._prune(floor, now_ms() - retention_ms) + self._forget()
+
+    def _prune(self, floor: int, before: int) -> int:
+        last, blocks = 0, 0
+        for position, received_at in self._connection.execute(
+            "SELECT position, received_at FROM block WHERE position <= ? ORDER BY position LIMIT ?",
+            (floor, _PRUNE_BLOCKS),
+        ).fetchall():
+            if received_at >= before:
+                break
+            last, blocks = position, blocks + 1
+        if blocks:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM block WHERE position <= ?", (last,))
+            self._measured_at = 0.0
+        return blocks
+
+    def _forget(self) -> int:
+        if self._window.oldest_mark <= self._forgotten_mark:
+            return 0
+        with self._transaction() as connection:
+            gone = connection.execute(
+                "DELETE FROM recent WHERE mark IN"
+                " (SELECT mark FROM recent WHERE mark < ? ORDER BY mark LIMIT ?)",
+                (self._window.oldest_mark, _FORGET_ROWS),
+            ).rowcount
+        if gone < _FORGET_ROWS:
+            self._forgotten_mark = self._window.oldest_mark
+        return gone
+
+    def retry_reject(self, reject: KeptReject, event: Event) -> bool:
+        """Move *reject*, now read as *event*, to the events; tell whether its id was new."""
+        new = not self._window.known({event.digest})
+        book = self.books[reject.source]
+        book = book._replace(
+            rejected=book.rejected - 1,
+            stored=book.stored + new,
+            duplicate=book.duplicate + (not new),
+        )
+        mark = self._mark + 1
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM reject WHERE number = ?", (reject.number,))
+            if new:
+                block = Block.of(self.head + 1, reject.source, now_ms(), [event])
+                connection.execute(_INSERT_BLOCK, block)
+                connection.execute(_INSERT_RECENT, (mark, event.digest))
+            connection.execute(_PUT_BOOK, (reject.source, *book))
+        self.books[reject.source] = book
+        self.rejects -= 1
+        if new:
+            self.head, self._mark = self.head + 1, mark
+            self._window.add([event.digest], mark)
+        return new
+
+    def purge_rejects(self) -> int:
+        """Delete every reject; return how many there were."""
+        with self._transaction() as connection:
+            purged = connection.execute("DELETE FROM reject").rowcount
+        self.rejects -= purged
+        return purged
+
+    def _measure(self) -> int:
+        """Return how many bytes of the file are in use."""
+        pages, free, page = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * page)
+
+    def _ensure_room(self) -> None:
+        """Refuse before the disk is full, and when the file was taken away under our feet."""
+        if time.monotonic() - self._measured_at < _MEASURE_SECONDS:
+            return
+        try:
+            inode = self._path.stat().st_ino
+            free = shutil.disk_usage(self._path.parent).free
+        except OSError as error:
+            raise SpoolBroken(f"The spool {self._path} is gone: {error.strerror}.") from error
+        if inode != self._inode:
+            raise SpoolBroken(f"The spool {self._path} was replaced by another file.")
+        if free < _RESERVE_BYTES:
+            raise SpoolUnavailable(
+                f"The disk has {free:,} bytes left; {_RESERVE_BYTES:,} are kept in reserve.",
+                retry_after_seconds=30,
+            )
+        self.used_bytes = self._measure()
+        if self._max_bytes is not None and self.used_bytes >= self._max_bytes:
+            raise SpoolUnavailable(
+                f"The spool holds {self.used_bytes:,} of {self._max_bytes:,} max_spool_bytes. "
+                "Run the tap, or raise the setting.",
+                retry_after_seconds=30,
+            )
+        self._measured_at = time.monotonic()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._measured_at = 0.0
+            raise diagnose(error) from error
+
+
+def now_ms() -> int:
+    """Return the wall clock in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _learn(digest: bytes, known: set[bytes]) -> bool:
+    """Add *digest* to *known*; tell whether it was new."""
+    if digest in known:
+        return False
+    known.add(digest)
+    return True
+
+
+def _count(part: Received, new: Received) -> Counts:
+    stored, rejected = len(new.events), len(new.rejects)
+    duplicate = len(part.events) + len(part.rejects) - stored - rejected
+    return Counts(part.elements, stored, duplicate, part.filtered, rejected)
+
+
+def _add(
+    books: dict[str, Counts], parts: list[Received], outcomes: list[Counts]
+) -> dict[str, Counts]:
+    books = dict(books)
+    for part, counts in zip(parts, outcomes, strict=True):
+        books[part.source] = books.get(part.source, Counts()).plus(counts)
+    return books
+
+
+def _blocks(parts: list[Received], head: int, now: int) -> Iterator[Block]:
+    """Number the events of *parts* after *head* and pack them, a source at a time."""
+    by_source = attrgetter("source")
+    for source, run in groupby(sorted(parts, key=by_source), key=by_source):
+        packed: list[Event] = []
+        size = 0
+        for event in (event for part in run for event in part.events):
+            if packed and size + len(event.body) > MAX_BLOCK_BYTES:
+                head += len(packed)
+                yield Block.of(head, source, now, packed)
+                packed, size = [], 0
+            packed.append(event)
+            size += len(event.body)
+        if packed:
+            head += len(packed)
+            yield Block.of(head, source, now, packed)
+
+
+def _cut(digests: bytes) -> list[bytes]:
+    return [digests[i : i + DIGEST_BYTES] for i in range(0, len(digests), DIGEST_BYTES)]

@@ -1,0 +1,62 @@
+"""Timestamps as records carry them: RFC 3339, UTC, milliseconds, `Z`."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Final, NamedTuple
+
+# ISO 8601, and Go's time.String(), which Segment sends in delete events:
+# 2026-03-04 11:40:10.208 +0000 UTC m=+70366.298768264
+_FORM: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
+    r" ?(?:([Zz])|([+-])(\d\d):?(\d\d)?(?: [A-Z]{1,5})?(?: m=[+-][\d.]+)?)?",
+    re.ASCII,
+)
+_DIGITS: Final = 3
+
+
+class Reading(NamedTuple):
+    """A timestamp that could be read."""
+
+    text: str
+    """In the form of a record."""
+    exact: bool
+    """Whether *text* says all that was given: zone known, nothing below a millisecond."""
+
+
+def read(given: str) -> Reading | None:
+    """Read the timestamp *given*; None if it is none or lies outside the years 1 to 9999.
+
+    Without a zone it is taken as UTC.
+    """
+    match = _FORM.fullmatch(given)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        moment = datetime(  # noqa: DTZ001 - the zone is taken off by hand, in the next line
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            int((fraction or "")[:_DIGITS].ljust(_DIGITS, "0")) * 1000,
+        )
+        moment += offset if sign == "-" else -offset
+    except (ValueError, OverflowError):
+        return None
+    precise = not (fraction or "")[_DIGITS:].strip("0")
+    return Reading(_write(moment), precise and bool(zulu or sign))
+
+
+def from_ms(milliseconds: int) -> str:
+    """Return the moment *milliseconds* after 1970 in the form of a record."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    return _write(moment.replace(tzinfo=None))
+
+
+def _write(moment: datetime) -> str:
+    return f"{moment.isoformat(timespec='milliseconds')}Z"

@@ -1,0 +1,1 @@
+"""Sends Singer streams to the Segment Tracking API."""
