@@ -1,9 +1,8 @@
 """Events as finished RECORD lines, many at a time, without making Python objects of them.
 
-Open objects pass through as the bytes that Segment sent. Whatever is unusual
-in a page of events (an unknown field, a broken date, a NUL) makes it fall back
-to `record`, in ever smaller halves, until the odd event is alone; both give
-the same records, and a property test holds them to that.
+Open objects pass through as the bytes that Segment sent. An event that holds
+anything unusual (an unknown field, a NUL) is read by `record` instead; both
+give the same records, and a property test holds them to that.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from tap_segment_webhook.event import Row
 
 _NULL: Final = Raw(b"null")
-_METADATA: Final = "_metadata"  # of browsers; the one unknown field that is usual
+_METADATA: Final = "_metadata"  # browsers send it: the one unknown field that is usual
 
 # A number with an exponent of three digits or more. Both begin with a letter that the
 # expression engine finds with memchr; any other form of this costs several times as much.
@@ -67,10 +66,9 @@ class Lines:
     def __init__(self, stream: str, payload_format: str) -> None:
         self._stream = stream
         self._as_text = payload_format == "json_string"
-        self._event, self._record = _structs(stream)
-        self._decode = msgspec.json.Decoder(list[self._event]).decode  # type: ignore[name-defined]
+        page, self._record = _structs(stream)
+        self._decode = msgspec.json.Decoder(page).decode
         self._objects = [column for column in columns(stream) if column in OBJECTS]
-        self._times = attrgetter(*TIMES)
 
     def encode(self, rows: Sequence[Row], time_extracted: str) -> bytes:
         """Return one RECORD line for each of *rows*, in their order."""
@@ -79,12 +77,9 @@ class Lines:
         try:
             return self._encode_plain(rows, time_extracted)
         except (_Unusual, msgspec.MsgspecError, UnicodeDecodeError):
-            half = len(rows) // 2
-            if half:
-                first, second = rows[:half], rows[half:]
-                return self.encode(first, time_extracted) + self.encode(second, time_extracted)
-        record = self.read(rows[0])
-        message = _Message("RECORD", self._stream, record, time_extracted)
+            if len(rows) > 1:
+                return b"".join([self.encode([row], time_extracted) for row in rows])
+        message = _Message("RECORD", self._stream, self.read(rows[0]), time_extracted)
         return encode_json(message) + b"\n"
 
     def read(self, row: Row) -> dict[str, Any]:
@@ -102,53 +97,76 @@ class Lines:
         events = self._decode(page)
         if len(events) != len(rows):
             raise _Unusual
-        self._check(events)
-        if self._as_text:
-            self._make_text(events)
+        self._check_objects(events)
+        broken = {} if _all_canonical(events) else _mend_times(events)
         stream, record, astuple = self._stream, self._record, msgspec.structs.astuple
         messages = []
         for event, (_, position, source, received_at) in zip(events, rows, strict=True):
-            *values, received, version, metadata, _, _ = astuple(event)
+            extra: Any = broken.get(id(event)) if broken else None
+            if event.metadata is not _NULL:
+                extra = {_METADATA: event.metadata, **(extra or {})}
+            if self._as_text:
+                self._make_text(event)
+                extra = extra and encode_json(extra).decode()
+            *values, received, version, _, _, _ = astuple(event)
             made = record(
                 *values,
                 received or timestamp.from_ms(received_at),
                 None if version is None else str(version),
                 stream,
                 source,
-                None if metadata is _NULL else self._extra(metadata),
+                extra,
                 position,
             )
             messages.append(_Message("RECORD", stream, made, time_extracted))
         return _write_lines(messages)
 
-    def _check(self, events: list[Any]) -> None:
-        """Make sure of what the decoder does not: objects are objects, moments are moments."""
+    def _check_objects(self, events: list[Any]) -> None:
+        """Make sure that objects are objects, which the decoder leaves open."""
         for column in self._objects:
             if not {bytes(getattr(event, column))[:1] for event in events} <= {b"{", b"n"}:
                 raise _Unusual
-        times = [time for time in chain.from_iterable(map(self._times, events)) if time is not None]
-        if not times:
-            return
-        text = '["' + '","'.join(times) + '"]'
-        # Of this length, with one T and one Z each, a valid RFC 3339 time has exactly our form.
-        if {*map(len, times)} != {_FORM_LENGTH} or not (
-            len(_as_moments(text)) == len(times) == text.count("T") == text.count("Z")
-        ):
-            raise _Unusual
 
-    def _make_text(self, events: list[Any]) -> None:
+    def _make_text(self, event: Any) -> None:
         for column in self._objects:
-            for event in events:
-                value = getattr(event, column)
-                setattr(event, column, None if value is _NULL else _text(value))
-
-    def _extra(self, metadata: Raw) -> Any:
-        extra = Raw(b'{"%b":%b}' % (_METADATA.encode(), bytes(metadata)))
-        return _text(extra) if self._as_text else extra
+            text = bytes(getattr(event, column)).decode()
+            setattr(event, column, None if text == "null" else text)
 
 
-def _structs(stream: str) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
-    """Return how an event of *stream* is decoded, and how its record is encoded.
+_times = attrgetter(*TIMES)
+
+
+def _all_canonical(events: list[Any]) -> bool:
+    """Tell whether every time of *events* already has the form of a record."""
+    times = [time for time in chain.from_iterable(map(_times, events)) if time is not None]
+    if {*map(len, times)} - {_FORM_LENGTH}:
+        return False
+    text = '["' + '","'.join(times) + '"]' if times else "[]"
+    try:
+        moments = _as_moments(text)
+    except msgspec.MsgspecError:
+        return False
+    # Of this length, with one T and one Z each, a valid RFC 3339 time has exactly our form.
+    return len(moments) == len(times) == text.count("T") == text.count("Z")
+
+
+def _mend_times(events: list[Any]) -> dict[int, dict[str, str]]:
+    """Bring the times of *events* into form; return what cannot be said in it, by `id`."""
+    broken: dict[int, dict[str, str]] = {}
+    for event in events:
+        for column in TIMES:
+            given = getattr(event, column)
+            if given is None:
+                continue
+            reading = timestamp.read(given)
+            setattr(event, column, reading and reading.text)
+            if reading is None or not reading.exact:
+                broken.setdefault(id(event), {})[segment_name(column)] = given
+    return broken
+
+
+def _structs(stream: str) -> tuple[Any, type[msgspec.Struct]]:
+    """Return the type of a page of *stream*, to be decoded, and that of a record, to be encoded.
 
     The first fields of both are the same, in the same order. A field that is
     not named here makes the event unusual.
@@ -184,12 +202,7 @@ def _structs(stream: str) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
         [*((name, Any) for name in names), (REPLICATION_KEY, int)],
         gc=False,
     )
-    return event, record
-
-
-def _text(raw: Raw) -> str | None:
-    text = bytes(raw).decode()
-    return None if text == "null" else text
+    return list.__class_getitem__(event), record
 
 
 def _suspicious(page: bytes) -> bool:

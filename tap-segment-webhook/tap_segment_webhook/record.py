@@ -15,6 +15,7 @@ import json
 import math
 import re
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -31,11 +32,16 @@ MAX_DIGITS: Final = 308
 """A number of more digits, or a larger exponent, is infinite as a float."""
 
 _UNWRITABLE: Final = re.compile("[\0\ud800-\udfff]")
+# What an event must contain for any of it to be unwritable or unholdable.
+_SIGNS: Final = re.compile(
+    rb"\\u0000|\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{%d}|NaN|Infinity" % MAX_DIGITS
+)
 _INT64: Final = 1 << 63
 
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
+@cache
 def columns(stream: str) -> tuple[str, ...]:
     """Return the columns of *stream* that come from the event itself."""
     return (
@@ -53,6 +59,7 @@ def columns(stream: str) -> tuple[str, ...]:
     )
 
 
+@cache
 def segment_name(column: str) -> str:
     """Return Segment's name of *column*: `user_id` is `userId`."""
     first, *rest = column.split("_")
@@ -110,12 +117,19 @@ def _integer(text: str) -> int | Decimal | _Unholdable:
 _HOOKS: Final = {"parse_float": _number, "parse_int": _integer, "parse_constant": _Unholdable}
 
 
+def _keep(value: Any, path: str) -> Any:
+    """Stand in for `_Reading._replace` where nothing can need it."""
+    del path
+    return value
+
+
 class _Reading:
     """Takes the fields of one event one after the other; what is left over is `extra`."""
 
     def __init__(self, fields: dict[str, Any], body: bytes) -> None:
         self._fields = fields
         self._body = body
+        self._clean = self._replace if _SIGNS.search(body) else _keep
         self._extra: dict[str, Any] = {}
         self._originals: dict[str, str] = {}
         fields.pop(SECRET, None)
@@ -161,7 +175,7 @@ class _Reading:
             return str(given)
         return None
 
-    def _clean(self, value: Any, path: str) -> Any:
+    def _replace(self, value: Any, path: str) -> Any:
         """Return *value* with everything replaced that cannot be represented."""
         if isinstance(value, _Unholdable):
             self._originals[self._word(path)] = str(value)
@@ -173,11 +187,11 @@ class _Reading:
             return word
         if isinstance(value, dict):
             return {
-                self._key(key, path): self._clean(item, f"{path}.{key}")
+                self._key(key, path): self._replace(item, f"{path}.{key}")
                 for key, item in value.items()
             }
         if isinstance(value, list):
-            return [self._clean(item, f"{path}[{i}]") for i, item in enumerate(value)]
+            return [self._replace(item, f"{path}[{i}]") for i, item in enumerate(value)]
         return value
 
     def _key(self, key: str, path: str) -> str:
