@@ -11,6 +11,7 @@ import re
 from datetime import datetime
 from itertools import chain
 from operator import attrgetter
+from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -202,7 +203,7 @@ def _structs(stream: str) -> tuple[Any, type[msgspec.Struct]]:
         [*((name, Any) for name in names), (REPLICATION_KEY, int)],
         gc=False,
     )
-    return list.__class_getitem__(event), record
+    return GenericAlias(list, (event,)), record
 
 
 def _suspicious(page: bytes) -> bool:

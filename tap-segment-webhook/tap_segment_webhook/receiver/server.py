@@ -73,6 +73,7 @@ class Receiver:
                 access_log=False,
                 log_config=None,
                 log_level="warning",
+                proxy_headers=False,
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=3600,  # Connection.sweep closes idle ones
@@ -104,7 +105,7 @@ class Receiver:
         finally:
             for helper in helpers:
                 helper.cancel()
-            await asyncio.to_thread(self._committer.close)
+            await self._committer.close()
         _log.info("Stopped. Everything that was answered with 200 is in the spool.")
 
     async def _report(self) -> None:

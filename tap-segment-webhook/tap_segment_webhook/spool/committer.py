@@ -1,8 +1,7 @@
 """Group commit: many requests wait for one fsync.
 
-One thread owns the store. It takes everything that has come in, commits it as
-one transaction, and answers all of it at once; meanwhile the next group comes
-together. So the slower the disk, the larger the groups.
+One thread owns the store. While it commits one group, the next one gathers;
+so the slower the disk or the busier the processor, the larger the groups.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ _NOTHING: Final = Counts()
 class _Job(NamedTuple):
     received: Received
     size: int
+    deadline: float
     future: asyncio.Future[Counts]
 
 
@@ -43,23 +43,20 @@ class Committer:
     Args:
         store: owned from here on; `close` closes it.
         retention_ms: how long confirmed events stay.
-        on_broken: called in the event loop, once, when the store must not be trusted any more.
+        on_broken: called in the event loop when the store must not be trusted any more.
     """
 
     def __init__(
-        self,
-        store: Store,
-        *,
-        retention_ms: int,
-        on_broken: Callable[[SpoolBroken], None],
+        self, store: Store, *, retention_ms: int, on_broken: Callable[[SpoolBroken], None]
     ) -> None:
         self._store = store
         self._retention_ms = retention_ms
         self._on_broken = on_broken
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._deadlines: deque[tuple[float, asyncio.Future[Counts]]] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._busy = False
+        self._in_commit: list[_Job] = []
+        self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._broken: SpoolBroken | None = None
-        self._tidied_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="committer")
         self.waiting_bytes = 0
 
@@ -71,6 +68,8 @@ class Committer:
 
     async def append(self, received: Received, size: int) -> Counts:
         """Store *received*, of *size* bytes, durably; return what became of it.
+
+        Nothing received and nothing rejected, it tries whether storing works.
 
         Raises:
             SpoolUnavailable: it may not have been stored; Segment sends it again,
@@ -84,70 +83,71 @@ class Committer:
             )
         future: asyncio.Future[Counts] = self._loop.create_future()
         self.waiting_bytes += size
-        self._deadlines.append((time.monotonic() + ANSWER_SECONDS, future))
-        self._jobs.put(_Job(received, size, future))
+        self._jobs.append(_Job(received, size, time.monotonic() + ANSWER_SECONDS, future))
+        if not self._busy:
+            # In the next round of the loop, with whoever else was ready in this one.
+            self._busy = True
+            self._loop.call_soon(self._hand_over)
         return await future
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Commit what was appended, stop, and close the store."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
+        while self._busy:
+            await asyncio.sleep(0.01)
+        self._groups.put(None)
+        await asyncio.to_thread(self._thread.join)
         self._store.close()
 
-    def _run(self) -> None:
-        last = False
-        while not last:
-            group, last = self._take()
-            if group:
-                self._commit(group)
-            if not self._broken and time.monotonic() - self._tidied_at > _TIDY_SECONDS:
-                self._tidy()
-
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for a job, then take all that are there; tell whether it was the end."""
+    def _hand_over(self) -> None:
+        """Give the thread everything that has gathered, up to the size of a group."""
         group: list[_Job] = []
         size = 0
-        try:
-            while size < _GROUP_BYTES:
-                job = self._jobs.get_nowait() if group else self._jobs.get(timeout=_TIDY_SECONDS)
-                if job is None:
-                    return group, True
-                group.append(job)
-                size += job.size
-        except queue.Empty:
-            pass
-        return group, False
+        while self._jobs and size < _GROUP_BYTES:
+            job = self._jobs.popleft()
+            group.append(job)
+            size += job.size
+        self._in_commit = group
+        self._busy = bool(group)
+        if group:
+            self._groups.put(group)
 
-    def _commit(self, group: list[_Job]) -> None:
-        outcome: list[Counts] | SpoolUnavailable
+    def _run(self) -> None:
+        tidied_at = time.monotonic()
+        while True:
+            try:
+                group = self._groups.get(timeout=_TIDY_SECONDS)
+            except queue.Empty:
+                group = []
+            if group is None:
+                return
+            if group:
+                self._loop.call_soon_threadsafe(self._answer, group, self._commit(group))
+            if time.monotonic() - tidied_at > _TIDY_SECONDS:
+                self._tidy()
+                tidied_at = time.monotonic()
+
+    def _commit(self, group: list[_Job]) -> list[Counts] | SpoolUnavailable:
         if self._broken:
-            self._loop.call_soon_threadsafe(self._answer, group, self._broken)
-            return
+            return self._broken
         try:
             batch = [job.received for job in group if job.received.elements]
             counts = iter(self._store.commit(batch) if batch else ())
             if len(batch) < len(group):
                 self._store.probe()
-            outcome = [next(counts) if job.received.elements else _NOTHING for job in group]
+            return [next(counts) if job.received.elements else _NOTHING for job in group]
         except SpoolUnavailable as error:
-            outcome = error
+            return error
         except Exception as error:  # noqa: BLE001 - a fault here must not leave requests hanging
-            outcome = SpoolBroken(f"The spool failed: {type(error).__name__}.")
-        if isinstance(outcome, SpoolBroken):
-            self._broken = outcome
-        self._loop.call_soon_threadsafe(self._answer, group, outcome)
+            return SpoolBroken(f"The spool failed: {type(error).__name__}: {error}.")
 
     def _tidy(self) -> None:
         """Prune in small steps, as long as nobody waits."""
         try:
-            while self._store.tidy(self._retention_ms) and self._jobs.empty():
-                pass
+            while not self._broken and self._store.tidy(self._retention_ms):
+                if not self._groups.empty():
+                    break
         except SpoolUnavailable as error:
-            if isinstance(error, SpoolBroken):
-                self._broken = error
-                self._loop.call_soon_threadsafe(self._answer, [], error)
-        self._tidied_at = time.monotonic()
+            self._loop.call_soon_threadsafe(self._answer, [], error)
 
     def _answer(self, group: list[_Job], outcome: list[Counts] | SpoolUnavailable) -> None:
         for index, job in enumerate(group):
@@ -159,15 +159,20 @@ class Committer:
             else:
                 job.future.set_result(outcome[index])
         if isinstance(outcome, SpoolBroken):
+            self._broken = outcome
             self._on_broken(outcome)
+        if group:
+            # After the answers, which let their clients send the next deliveries.
+            self._loop.call_soon(self._hand_over)
 
     def _expire(self) -> None:
         """Answer those who have waited too long, before Segment stops listening."""
         now = time.monotonic()
-        while self._deadlines and (self._deadlines[0][0] < now or self._deadlines[0][1].done()):
-            _, future = self._deadlines.popleft()
-            if not future.done():
-                future.set_exception(
+        for job in (*self._in_commit, *self._jobs):
+            if job.deadline > now:
+                break
+            if not job.future.done():
+                job.future.set_exception(
                     SpoolUnavailable(f"The disk did not answer within {ANSWER_SECONDS:g} seconds.")
                 )
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
