@@ -45,7 +45,9 @@ def read_delivery(body: bytes) -> Delivery:
     Whether an element is an event is not asked here: one bad element must not
     cost the others.
     """
-    start = body.lstrip(_SPACE)[:1]
+    start = body[:1]
+    if start in _SPACE:
+        start = body.lstrip(_SPACE)[:1]
     if start == b"{":
         return Delivery(body, [body])
     if start != b"[":

@@ -17,21 +17,26 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    content_type: bytes = _JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: list[tuple[bytes, bytes]]
+
+
+def answer(
+    status: int, body: bytes, *headers: tuple[bytes, bytes], content_type: bytes = _JSON
+) -> Answer:
+    """Return a response with its length and type."""
+    length = (b"content-length", str(len(body)).encode())
+    return Answer(status, body, [(b"content-type", content_type), length, *headers])
 
 
 @lru_cache(maxsize=1024)
 def stored(counts: Counts) -> Answer:
     """Answer 200 with what became of each event."""
-    return Answer(200, json.dumps({"success": True, **counts._asdict()}).encode())
+    return answer(200, json.dumps({"success": True, **counts._asdict()}).encode())
 
 
 def refused(status: int, reason: str, *headers: tuple[bytes, bytes]) -> Answer:
     """Answer *status* with the *reason*, which Segment shows in its event delivery screen."""
-    return Answer(
-        status, json.dumps({"success": False, "message": reason}).encode(), headers=headers
-    )
+    return answer(status, json.dumps({"success": False, "message": reason}).encode(), *headers)
 
 
 def unavailable(reason: str, retry_after_seconds: int) -> Answer:

@@ -12,7 +12,7 @@ from tap_segment_webhook.delivery import read_delivery
 from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent, SpoolUnavailable
 from tap_segment_webhook.event import Event, read_event
 from tap_segment_webhook.filter import switched_off
-from tap_segment_webhook.receiver.answer import Answer, refused, stored, unavailable
+from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored, unavailable
 from tap_segment_webhook.receiver.body import Budget, ClientGone, read_body
 from tap_segment_webhook.receiver.metrics import render
 from tap_segment_webhook.settings import DEFAULT_SOURCE
@@ -64,32 +64,23 @@ class App:
         try:
             source = self._sources.get(scope["path"])
             if source is not None:
-                answer = await self._receive(source, scope, receive)
+                response = await self._receive(source, scope, receive)
             else:
-                answer = await self._show(scope)
+                response = await self._show(scope)
         except ClientGone:
             return
         except DeliveryRefused as error:
-            answer = refused(error.status, error.reason)
+            response = refused(error.status, error.reason)
         except SpoolUnavailable as error:
-            answer = unavailable(error.reason, error.retry_after_seconds)
-        except Exception:  # noqa: BLE001 - logged; no request may end without an answer
+            response = unavailable(error.reason, error.retry_after_seconds)
+        except Exception:  # noqa: BLE001 - logged, and no request may go without an answer
             # Whatever it was, nothing was acknowledged: Segment sends it again.
             _log.exception("A delivery could not be answered. Answered 503.")
-            answer = unavailable("The receiver failed.", 5)
-        self.statuses[answer.status] += 1
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [
-                    (b"content-type", answer.content_type),
-                    (b"content-length", b"%d" % len(answer.body)),
-                    *answer.headers,
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.body})
+            response = unavailable("The receiver failed.", 5)
+        status, body, headers = response
+        self.statuses[status] += 1
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _receive(
         self, source: Source, scope: Message, receive: Callable[[], Awaitable[Message]]
@@ -99,7 +90,9 @@ class App:
             return refused(405, "Deliveries are POST, PUT or PATCH.", allow)
         headers = dict(scope["headers"])
         if headers.get(b"content-type", b"").lower().startswith(_FORMS):
-            raise DeliveryRefused(415, "Forms cannot be verified. Send the event as JSON.")
+            raise DeliveryRefused(
+                415, "A form cannot be verified. Send JSON, and Content-Type: application/json."
+            )
         body = await read_body(
             receive,
             encoding=headers.get(b"content-encoding", b"").strip().lower(),
@@ -144,16 +137,16 @@ class App:
         if now - self._probed[0] > _PROBE_SECONDS:
             try:
                 await self._committer.append(_PROBE, 0)
-                answer = Answer(200, b'{"status": "ok"}')
+                page = answer(200, b'{"status": "ok"}')
             except SpoolUnavailable as error:
-                answer = unavailable(error.reason, error.retry_after_seconds)
-            self._probed = (now, answer)
+                page = unavailable(error.reason, error.retry_after_seconds)
+            self._probed = (now, page)
         return self._probed[1]
 
     async def _metrics(self) -> Answer:
         positions = await asyncio.to_thread(self._store.consumers.positions)
         text = render(self._store, positions, self._committer.waiting_bytes, self.statuses)
-        return Answer(200, text, b"text/plain; version=0.0.4; charset=utf-8")
+        return answer(200, text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
 
 
 def authenticate(source: Source, signature: bytes | None, signed: bytes) -> None:
@@ -175,12 +168,13 @@ def sort(source: str, elements: list[bytes], integration_name: str | None) -> Re
     """Put each of *elements* into its lot: events, rejects, or counted as filtered."""
     events: list[Event] = []
     rejects: list[Reject] = []
+    filtered = 0
     for element in elements:
         try:
             events.append(read_event(element))
         except InvalidEvent as error:
             rejects.append(Reject(error.reason, element))
-    total = len(events)
     if integration_name is not None:
-        events = [event for event in events if not switched_off(event.body, integration_name)]
-    return Received(source, len(elements), events, rejects, total - len(events))
+        meant = [event for event in events if not switched_off(event.body, integration_name)]
+        events, filtered = meant, len(events) - len(meant)
+    return Received(source, len(elements), events, rejects, filtered)

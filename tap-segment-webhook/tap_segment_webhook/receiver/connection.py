@@ -16,10 +16,41 @@ REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection,
 IDLE_SECONDS: Final = 75.0  # a kept-alive connection between two requests
 MAX_HEAD_BYTES: Final = 64 << 10
 _SWEEP_SECONDS: Final = 1.0
+_INTERIM: Final = b"HTTP/1.1 100 "
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
 )
+
+
+class _Whole:
+    """A transport that sends a response in one piece.
+
+    uvicorn writes head and body apart: a system call and a packet more for each.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep *data* until `flush`, except for what the client waits for."""
+        self._parts.append(data)
+        if data.startswith(_INTERIM):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        parts, self._parts = self._parts, []
+        self._transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Send what was kept, then close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Connection(HttpToolsProtocol):
@@ -53,7 +84,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Take in a client; make room for it if there is none."""
-        super().connection_made(transport)
+        self._whole = _Whole(transport)
+        whole: Any = self._whole  # all of a transport that uvicorn uses
+        super().connection_made(whole)
         if len(self.connections) > MAX_CONNECTIONS:
             for waiting in (self._reading, self._idle):
                 if waiting:
@@ -95,6 +128,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self._whole.flush()
         super().on_response_complete()
         if not self.transport.is_closing() and self not in self._reading:
             self._idle[self] = time.monotonic()

@@ -55,6 +55,7 @@ class Committer:
         self._jobs: deque[_Job] = deque()
         self._busy = False
         self._in_commit: list[_Job] = []
+        self._closing: asyncio.Future[None] | None = None
         self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._broken: SpoolBroken | None = None
         self._thread = threading.Thread(target=self._run, name="committer")
@@ -92,8 +93,9 @@ class Committer:
 
     async def close(self) -> None:
         """Commit what was appended, stop, and close the store."""
-        while self._busy:
-            await asyncio.sleep(0.01)
+        self._closing = self._loop.create_future()
+        if self._busy:
+            await self._closing
         self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
         self._store.close()
@@ -110,6 +112,8 @@ class Committer:
         self._busy = bool(group)
         if group:
             self._groups.put(group)
+        elif self._closing is not None:
+            self._closing.set_result(None)
 
     def _run(self) -> None:
         tidied_at = time.monotonic()

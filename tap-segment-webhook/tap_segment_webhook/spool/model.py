@@ -69,12 +69,12 @@ class Block(NamedTuple):
     @classmethod
     def of(cls, position: int, source: str, received_at: int, events: list[Event]) -> Block:
         """Make the block whose last event has *position*."""
-        bodies = [event.body for event in events]
+        codes, _, bodies = zip(*events, strict=True)
         return cls(
             position,
             source,
             received_at,
-            "".join([event.code for event in events]),
+            "".join(codes),
             struct.pack(f"<{len(bodies)}I", *map(len, bodies)),
             SEPARATOR.join(bodies),
         )

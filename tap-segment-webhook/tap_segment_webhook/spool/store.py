@@ -11,8 +11,6 @@ import sqlite3
 import time
 import uuid
 from contextlib import contextmanager
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +32,7 @@ _RESERVE_BYTES: Final = 64 << 20  # 503 before the disk is full: SQLite needs ro
 _MEASURE_SECONDS: Final = 1.0
 _PRUNE_BLOCKS: Final = 64
 _FORGET_ROWS: Final = 1000
+_ONE_STORED: Final = Counts(1, 1)
 
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
@@ -334,6 +333,8 @@ def _learn(digest: bytes, known: set[bytes]) -> bool:
 
 def _count(part: Received, new: Received) -> Counts:
     stored, rejected = len(new.events), len(new.rejects)
+    if stored == part.elements == 1:
+        return _ONE_STORED
     duplicate = len(part.events) + len(part.rejects) - stored - rejected
     return Counts(part.elements, stored, duplicate, part.filtered, rejected)
 
@@ -341,28 +342,35 @@ def _count(part: Received, new: Received) -> Counts:
 def _add(
     books: dict[str, Counts], parts: Sequence[Received], outcomes: list[Counts]
 ) -> dict[str, Counts]:
-    books = dict(books)
-    for part, counts in zip(parts, outcomes, strict=True):
-        books[part.source] = books.get(part.source, Counts()).plus(counts)
-    return books
+    """Return *books* with the *outcomes* of *parts* entered."""
+    sources = [part.source for part in parts]
+    entered = {}
+    for source in set(sources):
+        own = [counts for name, counts in zip(sources, outcomes, strict=True) if name == source]
+        entered[source] = Counts(*map(sum, zip(books.get(source, Counts()), *own, strict=True)))
+    return {**books, **entered}
 
 
 def _blocks(parts: Sequence[Received], head: int, now: int) -> Iterator[Block]:
     """Number the events of *parts* after *head* and pack them, a source at a time."""
-    by_source = attrgetter("source")
-    for source, run in groupby(sorted(parts, key=by_source), key=by_source):
-        packed: list[Event] = []
-        size = 0
-        for event in (event for part in run for event in part.events):
-            if packed and size + len(event.body) > MAX_BLOCK_BYTES:
-                head += len(packed)
-                yield Block.of(head, source, now, packed)
-                packed, size = [], 0
-            packed.append(event)
-            size += len(event.body)
-        if packed:
+    for source in sorted({part.source for part in parts}):
+        events = [event for part in parts if part.source == source for event in part.events]
+        for packed in _pack(events):
             head += len(packed)
             yield Block.of(head, source, now, packed)
+
+
+def _pack(events: list[Event]) -> Iterator[list[Event]]:
+    """Cut *events* into lots of at most `MAX_BLOCK_BYTES`, a single larger event excepted."""
+    start, size = 0, 0
+    for index, event in enumerate(events):
+        length = len(event[2])
+        if size + length > MAX_BLOCK_BYTES and index > start:
+            yield events[start:index]
+            start, size = index, 0
+        size += length
+    if events:
+        yield events[start:]
 
 
 def _cut(digests: bytes) -> list[bytes]:
