@@ -11,9 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import machine, receiver, report
+from benchmarks import machine, receiver, report, tap
 
-MODULES = {"receiver": receiver}
+MODULES = {"receiver": receiver, "tap": tap}
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import click
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_segment_webhook import timestamp
-from tap_segment_webhook.errors import InvalidEvent, SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import read_event
 from tap_segment_webhook.receiver.app import sort
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
@@ -190,7 +190,7 @@ def _plainly() -> Iterator[None]:
     """Turn what a user can mend into one line instead of a traceback."""
     try:
         yield
-    except (SpoolUnusable, SpoolUnavailable) as error:
+    except (PortUnusable, SpoolUnusable, SpoolUnavailable) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.strerror or error}.") from error

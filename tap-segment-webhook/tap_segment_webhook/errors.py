@@ -6,7 +6,8 @@ Exception
 ├── InvalidEvent         set the event aside in rejects, go on with the others
 ├── SpoolUnavailable     answer 503 or stop the command; Segment sends it again
 │   └── SpoolBroken      nothing more may be assumed of the file: stop the process
-└── SpoolUnusable        the command cannot start: locked, foreign or too new a file
+├── SpoolUnusable        the command cannot start: locked, foreign or too new a file
+└── PortUnusable         the receiver cannot start: somebody else listens there
 ```
 
 A message says what happened with its numbers, why, and what to do next. It
@@ -48,3 +49,7 @@ class SpoolBroken(SpoolUnavailable):
 
 class SpoolUnusable(Exception):
     """The spool cannot be opened as it is, and why."""
+
+
+class PortUnusable(Exception):
+    """The port cannot be opened, and why."""

@@ -16,7 +16,7 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
 from tap_segment_webhook.drain import Drain
-from tap_segment_webhook.errors import SpoolUnusable
+from tap_segment_webhook.errors import PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import TYPES
 from tap_segment_webhook.messages import MessageWriter
 from tap_segment_webhook.settings import Settings, closed, mistakes
@@ -229,8 +229,8 @@ class TapSegmentWebhook(Tap):
     def drain_once(self) -> None:
         """Emit what waits for all selected streams, unless this run already has.
 
-        Raises:
-            SpoolUnusable: the spool cannot be read, or with `listen_seconds` not written.
+        Ends the process with 1 and a message if the spool cannot be read, with
+        `listen_seconds` not written, or if the target is gone.
         """
         if self._drained:
             return
@@ -241,6 +241,9 @@ class TapSegmentWebhook(Tap):
                 self._listen(settings)
             else:
                 self._drain_waiting(settings)
+        except (PortUnusable, SpoolUnusable, SpoolUnavailable) as error:
+            self.logger.error("%s", error)  # noqa: TRY400 - it says all that a user needs
+            sys.exit(1)
         except BrokenPipeError:
             self.logger.error(  # noqa: TRY400 - the target's own message says why it ended
                 "The target stopped reading. The spool keeps what it did not confirm."
@@ -260,9 +263,10 @@ class TapSegmentWebhook(Tap):
                 )
                 return
             drain = self._begin(reader, settings)
-            _prune(settings)
             drain.run(reader.head())
             self._report(drain, reader)
+        if not self._stop.is_set():
+            _prune(settings)
 
     def _listen(self, settings: Settings) -> None:
         # Imported here: draining alone needs no HTTP server.

@@ -13,7 +13,7 @@ from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent, SpoolUnava
 from tap_segment_webhook.event import Event, read_event
 from tap_segment_webhook.filter import switched_off
 from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored, unavailable
-from tap_segment_webhook.receiver.body import Budget, ClientGone, read_body
+from tap_segment_webhook.receiver.body import Budget, Claim, ClientGone, read_body
 from tap_segment_webhook.receiver.metrics import render
 from tap_segment_webhook.settings import DEFAULT_SOURCE
 from tap_segment_webhook.signature import verify
@@ -93,18 +93,22 @@ class App:
             raise DeliveryRefused(
                 415, "A form cannot be verified. Send JSON, and Content-Type: application/json."
             )
-        body = await read_body(
-            receive,
-            encoding=headers.get(b"content-encoding", b"").strip().lower(),
-            limit=self._settings.max_body_bytes,
-            budget=self._budget,
-        )
-        work = (source, headers.get(b"x-signature"), body)
-        if len(body) > _LARGE_BYTES:
-            received, single_fault = await asyncio.to_thread(self._read, *work)
-        else:
-            received, single_fault = self._read(*work)
-        counts = await self._committer.append(received, len(body))
+        claim = Claim(self._budget)
+        try:
+            body = await read_body(
+                receive,
+                encoding=headers.get(b"content-encoding", b"").strip().lower(),
+                limit=self._settings.max_body_bytes,
+                claim=claim,
+            )
+            work = (source, headers.get(b"x-signature"), body)
+            if len(body) > _LARGE_BYTES:
+                received, single_fault = await asyncio.to_thread(self._read, *work)
+            else:
+                received, single_fault = self._read(*work)
+            counts = await self._committer.append(received, len(body))
+        finally:
+            claim.release()
         return refused(400, single_fault) if single_fault else stored(counts)
 
     def _read(

@@ -18,28 +18,44 @@ class ClientGone(Exception):
 
 
 class Budget:
-    """How many bytes of unfinished bodies may be held at once."""
+    """How many bytes of large bodies may be held at once, from their first to their answer."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
 
+
+class Claim:
+    """What one request holds of a *budget*."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._size = 0
+
     def take(self, size: int) -> None:
         """Hold *size* bytes more.
 
         Raises:
-            SpoolUnavailable: too much is being received at this moment.
+            SpoolUnavailable: too much is held at this moment.
         """
-        if self.held + size > self.limit:
+        if self._budget.held + size > self._budget.limit:
             raise SpoolUnavailable(
-                f"{self.held:,} bytes of other deliveries are being received.",
+                f"{self._budget.held:,} bytes of other deliveries are under way.",
                 retry_after_seconds=1,
             )
-        self.held += size
+        self._budget.held += size
+        self._size += size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._budget.held -= self._size
+        self._size = 0
 
 
 async def read_body(
-    receive: Callable[[], Awaitable[Any]], *, encoding: bytes, limit: int, budget: Budget
+    receive: Callable[[], Awaitable[Any]], *, encoding: bytes, limit: int, claim: Claim
 ) -> bytes:
     """Return the request's body, decompressed.
 
@@ -47,35 +63,39 @@ async def read_body(
         DeliveryRefused: 413 if it is larger than *limit* bytes (measured after
             decompression, and never more than that is held), 400 for bad
             gzip, 415 for any other *encoding*.
-        SpoolUnavailable: *budget* is used up.
+        SpoolUnavailable: there is no room for *claim*, which the caller releases.
         ClientGone: the rest will never come.
     """
     if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
         raise DeliveryRefused(415, "Content-Encoding may be gzip or absent.")
     message = await _next(receive)
+    if not encoding and not message.get("more_body"):
+        whole: bytes = message["body"]
+        if len(whole) > limit:
+            raise _too_large(limit)
+        return whole
     inflater = zlib.decompressobj(_GZIP) if encoding.endswith(b"gzip") else None
     chunks: list[bytes] = []
     size = 0
-    try:
-        while True:
-            chunk = message.get("body", b"")
-            if inflater is not None:
-                chunk = _inflate(inflater, chunk, limit + 1 - size)
-            if size + len(chunk) > limit:
-                raise DeliveryRefused(
-                    413, f"The body is larger than max_body_bytes ({limit:,} bytes)."
-                )
-            budget.take(len(chunk))
-            size += len(chunk)
-            chunks.append(chunk)
-            if not message.get("more_body"):
-                break
-            message = await _next(receive)
-    finally:
-        budget.held -= size
+    while True:
+        chunk = message.get("body", b"")
+        if inflater is not None:
+            chunk = _inflate(inflater, chunk, limit + 1 - size)
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        claim.take(len(chunk))
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            break
+        message = await _next(receive)
     if inflater is not None and (not inflater.eof or inflater.unused_data):
         raise DeliveryRefused(400, "The gzip body is cut off, or more follows its end.")
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> DeliveryRefused:
+    return DeliveryRefused(413, f"The body is larger than max_body_bytes ({limit:,} bytes).")
 
 
 async def _next(receive: Callable[[], Awaitable[Any]]) -> dict[str, Any]:

@@ -65,7 +65,6 @@ class Connection(HttpToolsProtocol):
     _idle: ClassVar[dict[Connection, float]] = {}
 
     _head_bytes = 0
-    _head_complete = False
 
     @classmethod
     async def sweep(cls) -> None:
@@ -100,34 +99,25 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock of a request, and bound its head."""
-        if self in self._idle:
-            del self._idle[self]
-            self._reading[self] = time.monotonic()
+        """Take in a part of a request; bound its head, and the time until it is complete."""
         super().data_received(data)
-        if not self._head_complete:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Begin a request's head."""
-        self._head_bytes, self._head_complete = 0, False
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """End a request's head."""
-        self._head_complete = True
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Stop the clock: from here on it is we who keep the client waiting."""
-        self._reading.pop(self, None)
-        super().on_message_complete()
+        elif not cycle.more_body:
+            # Complete: from here on it is we who keep the client waiting.
+            self._head_bytes = 0
+            self._leave()
+            return
+        if self not in self._reading:
+            self._leave()
+            self._reading[self] = time.monotonic()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Send the response, and wait for the next request."""
         self._whole.flush()
         super().on_response_complete()
         if not self.transport.is_closing() and self not in self._reading:

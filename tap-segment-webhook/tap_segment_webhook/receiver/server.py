@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 import uvloop
 
+from tap_segment_webhook.errors import PortUnusable
 from tap_segment_webhook.receiver.app import App
 from tap_segment_webhook.receiver.connection import Connection
 from tap_segment_webhook.spool.committer import Committer
@@ -39,7 +40,7 @@ class Receiver:
 
     Raises:
         SpoolUnusable: the spool cannot be written.
-        OSError: the port cannot be opened.
+        PortUnusable: the port cannot be opened.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,9 +55,12 @@ class Receiver:
             self._socket = socket.create_server(
                 (settings.host, settings.port), backlog=_BACKLOG, family=_family(settings.host)
             )
-        except OSError:
+        except OSError as error:
             self.store.close()
-            raise
+            raise PortUnusable(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Stop what listens there, or set another port."
+            ) from error
         self.port: int = self._socket.getsockname()[1]
         self._committer = Committer(
             self.store,

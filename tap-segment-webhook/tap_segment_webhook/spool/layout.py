@@ -12,6 +12,7 @@ the running number of a stored event, so the last one ever given is the sum of
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -82,8 +83,15 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
-    """Open the spool file at *path*; create it with the identity *spool_id* if absent."""
-    connection = _connect(f"file:{quote(str(path.absolute()))}?mode=rwc")
+    """Open the spool file at *path*; create it with the identity *spool_id* if absent.
+
+    A new file belongs to its user alone, since events are personal data.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise SpoolUnusable(f"{path} cannot be written: {error.strerror}.") from error
+    connection = _connect(f"file:{quote(str(path.absolute()))}?mode=rw")
     try:
         if check_format(connection, path) == 0:
             connection.execute("PRAGMA journal_mode = WAL")
