@@ -110,7 +110,7 @@ def load(settings: Settings, source: str, files: tuple[Path, ...]) -> None:
     total = Counts()
     with (
         _plainly(),
-        closing(_open_store(settings, "load")) as store,
+        closing(_open_store(settings, "load", create=True)) as store,
         click.progressbar(
             length=sum(path.stat().st_size for path in files), label="Loading", file=sys.stderr
         ) as bar,
@@ -196,7 +196,9 @@ def _plainly() -> Iterator[None]:
         raise click.ClickException(f"{error.strerror or error}.") from error
 
 
-def _open_store(settings: Settings, purpose: str) -> Store:
+def _open_store(settings: Settings, purpose: str, *, create: bool = False) -> Store:
+    if not create:
+        _ensure_spool(settings)
     return Store(
         settings.spool_url,
         dedup_window_events=settings.dedup_window_events,
@@ -206,9 +208,13 @@ def _open_store(settings: Settings, purpose: str) -> Store:
 
 
 def _open_reader(settings: Settings) -> Reader:
+    _ensure_spool(settings)
+    return Reader(settings.spool_url)
+
+
+def _ensure_spool(settings: Settings) -> None:
     if not spool_path(settings.spool_url).exists():
         raise SpoolUnusable(f"There is no spool at {settings.spool_url} yet.")
-    return Reader(settings.spool_url)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:

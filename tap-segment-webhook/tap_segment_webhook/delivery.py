@@ -98,5 +98,7 @@ def _split_tolerantly(body: bytes) -> list[bytes]:
 def unwrap(element: bytes) -> bytes:
     """Return the event inside an Extensible Webhook's *element*, or the element itself."""
     if element.startswith(_WRAPPER) and element.endswith(b"}"):
-        return element[len(_WRAPPER) : -1].strip(_SPACE)
+        inside = element[len(_WRAPPER) : -1]
+        if len(_split_tolerantly(b"[%b]" % inside)) == 1:  # else more fields follow
+            return inside.strip(_SPACE)
     return element

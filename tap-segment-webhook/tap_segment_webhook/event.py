@@ -26,6 +26,8 @@ MAX_DEPTH: Final = 100
 
 DIGEST_BYTES: Final = 15
 
+_UNWRITABLE: Final = re.compile("[\0\ud800-\udfff]")
+
 _TOKEN = re.compile(rb'"[^"]*"|[\[\]{}]|,')
 
 
@@ -65,16 +67,29 @@ def read_event(body: bytes) -> Event:
     """
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and depth(body) > MAX_DEPTH:
         raise InvalidEvent(f"It is nested deeper than {MAX_DEPTH} levels.")
-    try:
-        envelope = _decode_envelope(body)
-        kind, message_id = envelope.type, envelope.messageId
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        fields = read_tolerantly(body)
-        kind, message_id = fields.get("type"), fields.get("messageId")
+    kind, message_id = _read_envelope(body)
     code = CODES.get(kind) if isinstance(kind, str) else None
     if code is None:
         raise InvalidEvent(f"Its type is not one of {', '.join(TYPES)}.")
     return Event(code, digest(identity(message_id, body)), body)
+
+
+def read_identity(body: bytes) -> str:
+    """Return the id of the event in *body*, by which duplicates are recognised.
+
+    Raises:
+        InvalidEvent: it is no JSON object.
+    """
+    return identity(_read_envelope(body)[1], body)
+
+
+def _read_envelope(body: bytes) -> tuple[Any, Any]:
+    try:
+        envelope = _decode_envelope(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        fields = read_tolerantly(body)
+        return fields.get("type"), fields.get("messageId")
+    return envelope.type, envelope.messageId
 
 
 def read_tolerantly(body: bytes, **hooks: Any) -> dict[str, Any]:
@@ -99,14 +114,19 @@ def read_tolerantly(body: bytes, **hooks: Any) -> dict[str, Any]:
 def identity(message_id: object, body: bytes) -> str:
     """Return the event's *message_id*, or a stable one made from its *body*.
 
-    Numbers are taken as text. What is missing, empty or of another kind is
+    Whole numbers are taken as text. What is missing, empty or of another kind is
     replaced by `derived-` and 32 hex digits that depend on the bytes alone.
     """
     if isinstance(message_id, str) and message_id:
-        return message_id
+        return writable(message_id)
     if isinstance(message_id, int) and not isinstance(message_id, bool):
         return str(message_id)
     return "derived-" + blake2b(body, digest_size=16).hexdigest()
+
+
+def writable(text: str) -> str:
+    """Return *text* with U+FFFD for what databases refuse: NUL, and half a surrogate pair."""
+    return text if text.isascii() and "\0" not in text else _UNWRITABLE.sub("\ufffd", text)
 
 
 def digest(message_id: str) -> bytes:
@@ -115,7 +135,7 @@ def digest(message_id: str) -> bytes:
     A cryptographic hash, since an accidental or forged collision would make
     two events one. 15 bytes, because Python keeps them in 48 bytes, and 16 in 64.
     """
-    return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+    return blake2b(message_id.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def tokens(body: bytes) -> Any:

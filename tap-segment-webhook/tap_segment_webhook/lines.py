@@ -19,8 +19,8 @@ from msgspec import Raw
 
 from tap_segment_webhook import timestamp
 from tap_segment_webhook.record import (
-    MAX_DIGITS,
     OBJECTS,
+    SAFE_DIGITS,
     SECRET,
     columns,
     encode_json,
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 _NULL: Final = Raw(b"null")
 _METADATA: Final = "_metadata"  # browsers send it: the one unknown field that is usual
 
-# A number with an exponent of three digits or more. Both begin with a letter that the
-# expression engine finds with memchr; any other form of this costs several times as much.
+# Numbers that may be infinite as floats: with an exponent of three digits, or of so many digits
+# that one of two could make it so. Both expressions begin with a letter that the engine finds
+# with memchr; any other form of them costs several times as much.
 _EXPONENTS: Final = (re.compile(rb"e\+?\d{3,}[\s,\]}]"), re.compile(rb"E\+?\d{3,}[\s,\]}]"))
-# A number of more than MAX_DIGITS digits shows in every 38th byte as eight digits in a row.
-_STEP: Final = MAX_DIGITS // 8
+# So many digits show in every 25th byte as eight digits in a row.
+_STEP: Final = SAFE_DIGITS // 8
 _LONG: Final = re.compile(rb"\d{8}")
 
 _FORM_LENGTH: Final = len("2026-03-04T11:20:31.402Z")

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
 if TYPE_CHECKING:
     from singer_sdk.singerlib.encoding.simple import Message
 
@@ -19,8 +24,8 @@ class MessageWriter(MsgSpecWriter):
     look at how much it took.
     """
 
+    @override
     def write_message(self, message: Message) -> None:
-        """Write one message."""
         write_lines(self.format_message(message))
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from tap_segment_webhook import timestamp
-from tap_segment_webhook.event import identity, read_tolerantly
+from tap_segment_webhook.event import read_identity, read_tolerantly, writable
 from tap_segment_webhook.schema import REPLICATION_KEY, TIMES, own_columns
 
 OBJECTS: Final = frozenset({"context", "integrations", "properties", "traits"})
@@ -31,10 +31,12 @@ ORIGINALS: Final = "_originals"
 MAX_DIGITS: Final = 308
 """A number of more digits, or a larger exponent, is infinite as a float."""
 
-_UNWRITABLE: Final = re.compile("[\0\ud800-\udfff]")
+SAFE_DIGITS: Final = 200
+"""A number of fewer digits is finite, if its exponent has no more than two."""
+
 # What an event must contain for any of it to be unwritable or unholdable.
 _SIGNS: Final = re.compile(
-    rb"\\u0000|\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{%d}|NaN|Infinity" % MAX_DIGITS
+    rb"\\u0000|\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{%d}|NaN|Infinity" % SAFE_DIGITS
 )
 _INT64: Final = 1 << 63
 
@@ -143,8 +145,7 @@ class _Reading:
         elif column in TIMES:
             value = self._time(given, name)
         elif column == "message_id":
-            value = self._text(identity(given, self._body), name)
-            given = value if isinstance(given, str | int) or given is None else given
+            return self._identity(given, name)
         else:
             value = self._text(given, name)
         if value is None and given is not None:
@@ -153,10 +154,18 @@ class _Reading:
 
     def rest(self) -> dict[str, Any] | None:
         for name, given in self._fields.items():
-            self._extra[self._word(name)] = self._clean(given, name)
+            word = _free(writable(name), self._extra)
+            self._extra[word] = self._clean(given, word)
         if self._originals:
-            self._extra[ORIGINALS] = self._originals
+            self._extra[_free(ORIGINALS, self._extra)] = self._originals
         return self._extra or None
+
+    def _identity(self, given: Any, name: str) -> str:
+        """Return the id, which is never None; keep what was given if it is another."""
+        value = read_identity(self._body)
+        if given is not None and str(given) != value:
+            self._extra[name] = self._clean(given, name)
+        return value
 
     def _time(self, given: Any, name: str) -> str | None:
         reading = timestamp.read(given) if isinstance(given, str) else None
@@ -178,28 +187,31 @@ class _Reading:
     def _replace(self, value: Any, path: str) -> Any:
         """Return *value* with everything replaced that cannot be represented."""
         if isinstance(value, _Unholdable):
-            self._originals[self._word(path)] = str(value)
+            self._originals[writable(path)] = str(value)
             return None
         if isinstance(value, str):
-            word = self._word(value)
-            if word != value:
-                self._originals[self._word(path)] = json.dumps(value)
-            return word
+            return self._writable(value, path)
         if isinstance(value, dict):
-            return {
-                self._key(key, path): self._replace(item, f"{path}.{key}")
-                for key, item in value.items()
-            }
+            replaced: dict[str, Any] = {}
+            for key, item in value.items():
+                place = f"{path}.{key}"
+                name = _free(self._writable(key, place), replaced)
+                replaced[name] = self._replace(item, place)
+            return replaced
         if isinstance(value, list):
             return [self._replace(item, f"{path}[{i}]") for i, item in enumerate(value)]
         return value
 
-    def _key(self, key: str, path: str) -> str:
-        word = self._word(key)
-        if word != key:
-            self._originals[self._word(f"{path}.{key}")] = json.dumps(key)
-        return word
+    def _writable(self, text: str, path: str) -> str:
+        """Return *text* as it can be written; keep what was sent if it is another."""
+        replaced = writable(text)
+        if replaced != text:
+            self._originals[writable(path)] = json.dumps(text)
+        return replaced
 
-    @staticmethod
-    def _word(text: str) -> str:
-        return _UNWRITABLE.sub("\ufffd", text)
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    """Return *name*, lengthened until it is not among *taken*."""
+    while name in taken:
+        name += "_"
+    return name

@@ -6,6 +6,7 @@ A real run reads it once for all streams: see `drain`.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -15,6 +16,11 @@ from singer_sdk.singerlib import Schema
 from tap_segment_webhook.event import CODES
 from tap_segment_webhook.lines import Lines
 from tap_segment_webhook.schema import PRIMARY_KEYS, REPLICATION_KEY, stream_schema
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,15 +49,17 @@ class EventStream(Stream):
         self.code = CODES[name]
         self.lines = Lines(name, payload_format)
 
+    @override
     def apply_catalog(self, catalog: Catalog) -> None:
-        """Apply selection and metadata; keys and replication are the spool's, not the catalog's."""
+        # Selection and metadata are the catalog's; keys and replication are the spool's.
         super().apply_catalog(catalog)
         self.primary_keys = PRIMARY_KEYS
         self.replication_key = REPLICATION_KEY
         self.forced_replication_method = INCREMENTAL
 
+    @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Have all streams drained together, or yield the records of this one."""
+        # Have all streams drained together, or yield the records of this one.
         del context
         if self.takes_sdk_path:
             return self._segment_tap.own_records(self)
@@ -106,6 +114,7 @@ class EventStream(Stream):
         """Emit the SCHEMA message, if this run has not yet."""
         self._write_schema_message()
 
+    @override
     def _write_schema_message(self) -> None:
         # The drain needs every SCHEMA before its first record; the SDK writes each again later.
         if not self._schema_written:

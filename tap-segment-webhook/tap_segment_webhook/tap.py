@@ -25,6 +25,11 @@ from tap_segment_webhook.spool.reader import Reader
 from tap_segment_webhook.spool.store import Store, now_ms
 from tap_segment_webhook.streams import EventStream, records
 
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
@@ -214,8 +219,9 @@ class TapSegmentWebhook(Tap):
                 "Config validation failed", errors=errors, schema=self.config_jsonschema
             )
 
+    @override
     def discover_streams(self) -> list[EventStream]:
-        """Return one stream for each of Segment's calls; opens neither port nor spool."""
+        # Opens neither port nor spool.
         return [EventStream(self, name) for name in TYPES]
 
     def own_records(self, stream: EventStream) -> Iterator[dict[str, Any]]:
@@ -286,6 +292,7 @@ class TapSegmentWebhook(Tap):
                     drain.run(reader.head())
                     if self._stop.wait(min(_LIVE_SECONDS, left)):
                         break
+                ended_early = not thread.is_alive()
                 receiver.stop()
                 thread.join()
                 drain.run(reader.head())
@@ -293,8 +300,8 @@ class TapSegmentWebhook(Tap):
         finally:
             receiver.stop()
             thread.join()
-        if receiver.broken:
-            raise receiver.broken
+        if ended_early:
+            raise receiver.broken or SpoolUnavailable("The receiver ended before its time.")
 
     def _begin(self, reader: Reader, settings: Settings) -> Drain:
         """Record what the target has confirmed, and prepare to emit the rest."""
@@ -349,6 +356,7 @@ class TapSegmentWebhook(Tap):
                 *books,
             )
 
+    @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         # In a drain the SDK's handler could cut a line in two; the drain ends at the next page.
         self._stop.set()

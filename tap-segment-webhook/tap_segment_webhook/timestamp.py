@@ -14,6 +14,8 @@ _FORM: Final = re.compile(
     re.ASCII,
 )
 _DIGITS: Final = 3
+_HOURS: Final = 24
+_MINUTES: Final = 60
 
 
 class Reading(NamedTuple):
@@ -34,6 +36,8 @@ def read(given: str) -> Reading | None:
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = match.groups()
+    if int(hours or 0) >= _HOURS or int(minutes or 0) >= _MINUTES:
+        return None
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     try:
         moment = datetime(  # noqa: DTZ001 - the zone is taken off by hand, in the next line

@@ -81,6 +81,8 @@ async def read_body(
         chunk = message.get("body", b"")
         if inflater is not None:
             chunk = _inflate(inflater, chunk, limit + 1 - size)
+            if inflater.unused_data:
+                raise DeliveryRefused(400, "More follows the end of the gzip body.")
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
@@ -89,8 +91,8 @@ async def read_body(
         if not message.get("more_body"):
             break
         message = await _next(receive)
-    if inflater is not None and (not inflater.eof or inflater.unused_data):
-        raise DeliveryRefused(400, "The gzip body is cut off, or more follows its end.")
+    if inflater is not None and not inflater.eof:
+        raise DeliveryRefused(400, "The gzip body is cut off.")
     return b"".join(chunks)
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 if TYPE_CHECKING:
     from typing import Any
@@ -81,8 +87,8 @@ class Connection(HttpToolsProtocol):
         self._leave()
         self.transport.abort()
 
+    @override
     def connection_made(self, transport: Any) -> None:
-        """Take in a client; make room for it if there is none."""
         self._whole = _Whole(transport)
         whole: Any = self._whole  # all of a transport that uvicorn uses
         super().connection_made(whole)
@@ -93,13 +99,13 @@ class Connection(HttpToolsProtocol):
                     break
         self._reading[self] = time.monotonic()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client."""
         self._leave()
         super().connection_lost(exc)
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """Take in a part of a request; bound its head, and the time until it is complete."""
         super().data_received(data)
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
@@ -116,8 +122,8 @@ class Connection(HttpToolsProtocol):
             self._leave()
             self._reading[self] = time.monotonic()
 
+    @override
     def on_response_complete(self) -> None:
-        """Send the response, and wait for the next request."""
         self._whole.flush()
         super().on_response_complete()
         if not self.transport.is_closing() and self not in self._reading:

@@ -95,6 +95,7 @@ class Receiver:
         self._server.should_exit = True
 
     async def _serve(self) -> None:
+        _raise_file_limit()
         self._committer.start()
         helpers = [asyncio.create_task(Connection.sweep()), asyncio.create_task(self._report())]
         _log.info(
@@ -137,7 +138,6 @@ class Receiver:
 
 def serve(settings: Settings) -> int:
     """Run a receiver in the main thread; return the process's exit code."""
-    _raise_file_limit()
     receiver = Receiver(settings)
     # uvicorn raises a caught signal again once it has stopped; that must not kill us then.
     for number in (signal.SIGTERM, signal.SIGINT):

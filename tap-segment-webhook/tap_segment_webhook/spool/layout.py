@@ -68,7 +68,7 @@ def spool_path(url: str) -> Path:
             f"spool_url starts with {scheme!r}. This version keeps a spool in a SQLite file: "
             "sqlite:///PATH, or sqlite:////PATH for an absolute path."
         )
-    return Path(path)
+    return Path(path).resolve()  # one name for one file, or its lock would not keep others out
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

@@ -38,6 +38,9 @@ class Window:
 
     def add(self, digests: Collection[bytes], mark: int) -> None:
         """Remember *digests*; *mark* is a number that only grows and says where they came from."""
+        if not self._generation_size:
+            self._generations.append(_Generation(mark + 1, set()))
+            return
         if len(self._generations[-1].digests) >= self._generation_size:
             self._generations.append(_Generation(mark, set()))
         self._generations[-1].digests.update(digests)
