@@ -7,6 +7,7 @@ an array whose elements are wrapped as `{"json": event}`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -99,6 +100,7 @@ def unwrap(element: bytes) -> bytes:
     """Return the event inside an Extensible Webhook's *element*, or the element itself."""
     if element.startswith(_WRAPPER) and element.endswith(b"}"):
         inside = element[len(_WRAPPER) : -1]
-        if len(_split_tolerantly(b"[%b]" % inside)) == 1:  # else more fields follow
-            return inside.strip(_SPACE)
+        with suppress(_Unreadable):
+            if len(_split_tolerantly(b"[%b]" % inside)) == 1:  # else more fields follow
+                return inside.strip(_SPACE)
     return element

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
 _DAY_MS = 86_400_000
+_QUOTE_NO_SECRET = ("is a required property", "Additional properties", "['name']")
 _LIVE_SECONDS = 0.5  # how often a listening tap looks for what has come in
 
 
@@ -213,11 +214,12 @@ class TapSegmentWebhook(Tap):
         self._stop = threading.Event()
         self._draining = False
         self._drained = False
-        super().__init__(*args, validate_config=validate_config, **kwargs)
-        if validate_config and (errors := mistakes(self.config)):
-            raise ConfigValidationError(
-                "Config validation failed", errors=errors, schema=self.config_jsonschema
-            )
+        try:
+            super().__init__(*args, validate_config=validate_config, **kwargs)
+        except ConfigValidationError as error:
+            raise _invalid([_without_secret(reason) for reason in error.errors]) from None
+        if validate_config and (reasons := mistakes(self.config)):
+            raise _invalid(reasons)
 
     @override
     def discover_streams(self) -> list[EventStream]:
@@ -279,9 +281,7 @@ class TapSegmentWebhook(Tap):
         from tap_segment_webhook.receiver.server import Receiver, start  # noqa: PLC0415
 
         if reasons := closed(settings.sources):
-            raise ConfigValidationError(
-                "Config validation failed", errors=reasons, schema=self.config_jsonschema
-            )
+            raise _invalid(reasons)
         receiver = Receiver(settings)
         thread = start(receiver)
         try:
@@ -362,6 +362,22 @@ class TapSegmentWebhook(Tap):
         self._stop.set()
         if not self._draining:
             super()._handle_termination(signum, frame)
+
+
+def _invalid(reasons: list[str]) -> ConfigValidationError:
+    return ConfigValidationError(
+        "Config validation failed", errors=reasons, schema=TapSegmentWebhook.config_jsonschema
+    )
+
+
+def _without_secret(reason: str) -> str:
+    """Return the SDK's *reason*, which may quote the value, without the value of a secret."""
+    _, place, path = reason.partition("config[")
+    name = path.partition("]")[0].strip("'")
+    schema = TapSegmentWebhook.config_jsonschema["properties"].get(name, {})
+    if not schema.get("secret") or any(word in reason for word in _QUOTE_NO_SECRET):
+        return reason
+    return f"{place}{path} has the wrong type or form. Its value is secret and not shown."
 
 
 @contextmanager

@@ -1,0 +1,133 @@
+"""Meltano as a user runs it, on a copy of this repository's project.
+
+State, logs, run files and the plugins' environments lie in the copy's folder,
+so it meets neither your own project nor another copy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from harness.receiver import PROGRAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+TAP = "tap-segment-webhook"
+TARGET = "target-postgres"
+RUN_SECONDS = 180
+INSTALL_SECONDS = 600
+STOP_SECONDS = 30
+
+_OTHERS = ("MELTANO_", "TAP_", "TARGET_")
+# Images for containers often set it; each of the many programs would be compiled anew then.
+_SLOW = "PYTHONDONTWRITEBYTECODE"
+
+
+class MeltanoFailed(Exception):
+    """Meltano ended with an exit code other than 0; the message is its log."""
+
+
+class Meltano:
+    """The project in *folder*, which is made from this repository's; *settings* are variables."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.log = folder / "meltano.log"
+        self.project_file = folder / "meltano.yml"
+        self._settings = settings
+        if not self.project_file.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / "meltano.yml", self.project_file)
+            (folder / TAP).symlink_to(REPOSITORY / TAP)
+
+    def using(self, **settings: str) -> Meltano:
+        """Return the same project with more *settings*."""
+        return Meltano(self.folder, **{**self._settings, **settings})
+
+    def install(self) -> None:
+        """Install the plugins of the job `collect`."""
+        self("install", TAP, TARGET, seconds=INSTALL_SECONDS)
+
+    def __call__(self, *arguments: str, seconds: float = RUN_SECONDS) -> str:
+        """Run `meltano` with *arguments* to its end; return what it printed.
+
+        Raises:
+            MeltanoFailed: it failed.
+        """
+        with self.started(*arguments) as process:
+            try:
+                output, _ = process.communicate(timeout=seconds)
+                end = f"ended with {process.returncode}"
+            except subprocess.TimeoutExpired:
+                end = f"had not ended after {seconds} s"
+        if process.returncode != 0:
+            log = self.log.read_text("utf-8", errors="replace")
+            raise MeltanoFailed(f"{log}\nmeltano {' '.join(arguments)} {end}.")
+        return output
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start `meltano` with *arguments*; nothing of it is left after the block."""
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [PROGRAMS / "meltano", *arguments],
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # so that Ctrl-C reaches only us, who stop all of it
+            )
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_OTHERS) and name != _SLOW
+        }
+        return {
+            **kept,
+            "MELTANO_CLI_LOG_FORMAT": "uncolored",
+            "NO_COLOR": "1",
+            "XDG_STATE_HOME": str(self.folder / "logs"),  # Meltano's own copies of its logs
+            **self._settings,
+        }
+
+
+def plugin(process: subprocess.Popen[str], name: str) -> psutil.Process | None:
+    """Return the plugin *name* that *process*, a `meltano run`, has started and that works now."""
+    for child in psutil.Process(process.pid).children():
+        words = child.cmdline()
+        if any(Path(word).name == name for word in words[:2]) and "--discover" not in words:
+            return child
+    return None
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ask *process* to stop, then kill what is left of it and of its plugins."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()

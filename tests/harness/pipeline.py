@@ -1,0 +1,94 @@
+"""The whole way of an event: a receiver, Meltano's job `collect`, and the tables it fills."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from harness.deliveries import encode
+from harness.receiver import PREFIX, SECRET, Receiver
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from harness.deliveries import Event
+    from harness.meltano import Meltano
+    from harness.postgres import Server
+
+STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
+
+Row = dict[str, Any]
+
+
+class Pipeline:
+    """A receiver in *folder*, *meltano* to drain its spool, and a database on *server* to fill.
+
+    *settings* are those of the plugin, for the receiver and the tap alike. The
+    database, and the state of the runs, are named after *folder*.
+    """
+
+    def __init__(self, folder: Path, meltano: Meltano, server: Server, **settings: Any) -> None:
+        self.folder = folder
+        self.receiver = Receiver(folder, **settings)
+        self.database = replace(server, database=folder.name)
+        self.meltano = meltano.using(
+            **_variables(
+                {"spool_url": self.receiver.spool_url, "shared_secret": SECRET, **settings}
+            ),
+            TARGET_POSTGRES_SQLALCHEMY_URL=self.database.sqlalchemy_url,
+            MELTANO_RUN_STATE_ID_SUFFIX=folder.name,
+        )
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.database.database))
+            )
+
+    def load(self, events: Iterable[Event]) -> None:
+        """Put *events* into the spool at once, while no receiver runs."""
+        lines = self.folder / "events.jsonl"
+        lines.write_bytes(b"\n".join(map(encode, events)))
+        self.receiver.command("load", str(lines))
+
+    def collect(self, *options: str) -> None:
+        """Run Meltano's job `collect` to its end."""
+        self.meltano("run", *options, "collect")
+
+    def tables(self) -> dict[str, list[Row]]:
+        """Return all rows of each stream's table, in the order of their positions.
+
+        Numbers inside JSON are as exact as PostgreSQL keeps them.
+        """
+        query = sql.SQL("SELECT * FROM segment.{} ORDER BY spool_position")
+        with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:
+            set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+            return {
+                stream: connection.execute(query.format(sql.Identifier(stream))).fetchall()
+                for stream in STREAMS
+            }
+
+    def count(self, stream: str) -> int:
+        """Return how many rows the table of *stream* has; 0 if there is no table yet."""
+        query = sql.SQL("SELECT count(*) FROM segment.{}").format(sql.Identifier(stream))
+        with psycopg.connect(self.database.dsn) as connection:
+            try:
+                row = connection.execute(query).fetchone()
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                return 0
+        assert row is not None
+        return int(row[0])
+
+
+def _variables(settings: dict[str, Any]) -> dict[str, str]:
+    """Return *settings* as the environment variables that Meltano reads."""
+    return {
+        f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in settings.items()
+    }

@@ -1,0 +1,47 @@
+"""The demonstration's own verdict: it must not say that all is well when it is not."""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+import pytest
+from harness.meltano import REPOSITORY
+
+DEMO = runpy.run_path(str(REPOSITORY / "examples" / "demo.py"))
+BOOKS = {"received": 5, "stored": 3, "duplicate": 1, "filtered": 0, "rejected": 1}
+ARRIVED = {"page": ["p-1"], "track": ["t-1", "t-2"]}
+
+
+def verdict(arrived: dict[str, list[str]], books: dict[str, int]) -> list[str]:
+    """Return what the demonstration finds wrong with *arrived* and *books*."""
+    sent: Any = DEMO["Sent"]({stream: set(ids) for stream, ids in ARRIVED.items()}, BOOKS)
+    return list(DEMO["problems"](sent, arrived, books))
+
+
+def test_nothing_is_wrong_with_what_was_sent() -> None:
+    """Every row once, and books that balance, are no problem."""
+    assert verdict(ARRIVED, BOOKS) == []
+
+
+@pytest.mark.parametrize(
+    ("tracks", "words"),
+    [
+        (["t-1"], "1 rows are missing in segment.track: t-2"),
+        (["t-1", "t-2", "t-3"], "1 rows in segment.track were never sent: t-3"),
+        (["t-1", "t-2", "t-1"], "1 events are in segment.track more than once: t-1"),
+    ],
+)
+def test_wrong_rows_are_named(tracks: list[str], words: str) -> None:
+    """A missing, a strange and a repeated row are each found."""
+    assert verdict({**ARRIVED, "track": tracks}, BOOKS) == [words]
+
+
+def test_books_that_do_not_balance_are_a_problem() -> None:
+    """A number that went astray shows twice: in the sum, and in its place."""
+    found = verdict(ARRIVED, {**BOOKS, "stored": 2})
+
+    assert found == [
+        "The books do not balance: 5 is not the sum of [2, 1, 0, 1].",
+        "The books say 2 stored; 3 were sent.",
+    ]

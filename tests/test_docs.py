@@ -1,0 +1,67 @@
+"""What is written about the packages is what they are."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+from click import Group
+from harness.docs import PLUGINS, REPOSITORY, current, readme
+from tap_segment_webhook.commands import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+LINK = re.compile(r"\]\(([^)#]+)")
+RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\]", re.MULTILINE)
+
+
+def documents() -> Iterator[str]:
+    """Yield the place of each document that is written by hand."""
+    for pattern in ("*.md", "*/*.md"):
+        for path in REPOSITORY.glob(pattern):
+            place = path.relative_to(REPOSITORY)
+            if not place.parts[0].startswith("."):
+                yield str(place)
+
+
+def commands(group: Group, *parents: str) -> Iterator[str]:
+    """Yield the words of each command under *group*."""
+    for name, command in group.commands.items():
+        if isinstance(command, Group):
+            yield from commands(command, *parents, name)
+        else:
+            yield " ".join((*parents, name))
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_generated_parts_are_current(name: str) -> None:
+    """The settings in a README are those of the schema (`make format` writes them)."""
+    assert readme(name).read_text("utf-8") == current(name)
+
+
+def test_every_command_is_documented() -> None:
+    """The README of the tap names every command of segment-receiver."""
+    text = readme("tap-segment-webhook").read_text("utf-8")
+
+    assert [name for name in commands(main) if f"`segment-receiver {name}" not in text] == []
+
+
+@pytest.mark.parametrize("document", sorted(documents()))
+def test_links_to_files_exist(document: str) -> None:
+    """No document links to a file that is not there."""
+    path = REPOSITORY / document
+    links = [link for link in LINK.findall(path.read_text("utf-8")) if "://" not in link]
+
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("package", PLUGINS)
+def test_changelog_is_of_this_version(package: str) -> None:
+    """The newest entry of the changelog is the version of both packages."""
+    versions = RELEASE.findall((REPOSITORY / "CHANGELOG.md").read_text("utf-8"))
+
+    assert versions[0] == version(package)
