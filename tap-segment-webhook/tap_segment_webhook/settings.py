@@ -1,6 +1,6 @@
 """The settings after they were read and checked: frozen values, no dictionaries.
 
-The public schema, with every default, is `TapSegmentWebhook.config_jsonschema`;
+The public schema, with every default, is `config.SCHEMA`;
 the SDK checks a configuration against it and fills in the defaults before
 `Settings.from_config` sees it.
 """

@@ -16,6 +16,7 @@ from singer_sdk.singerlib import Schema
 from tap_segment_webhook.event import CODES
 from tap_segment_webhook.lines import Lines
 from tap_segment_webhook.schema import PRIMARY_KEYS, REPLICATION_KEY, stream_schema
+from tap_segment_webhook.spool.reader import open_existing
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -23,13 +24,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
     from tap_segment_webhook.spool.model import Block
-    from tap_segment_webhook.tap import TapSegmentWebhook
 
 INCREMENTAL = "INCREMENTAL"
 
@@ -41,10 +42,10 @@ class EventStream(Stream):
     primary_keys = PRIMARY_KEYS
     replication_key = REPLICATION_KEY
 
-    def __init__(self, tap: TapSegmentWebhook, name: str) -> None:
+    def __init__(self, tap: Tap, name: str, *, drain: Callable[[], None]) -> None:
         payload_format = tap.config["payload_format"]
         super().__init__(tap, schema=stream_schema(name, payload_format), name=name)
-        self._segment_tap = tap
+        self._drain = drain
         self._schema_written = False
         self.code = CODES[name]
         self.lines = Lines(name, payload_format)
@@ -62,9 +63,16 @@ class EventStream(Stream):
         # Have all streams drained together, or yield the records of this one.
         del context
         if self.takes_sdk_path:
-            return self._segment_tap.own_records(self)
-        self._segment_tap.drain_once()
+            return self.own_records()
+        self._drain()
         return ()
+
+    def own_records(self) -> Iterator[dict[str, Any]]:
+        """Yield the records of this stream alone; confirm nothing."""
+        with open_existing(self.config["spool_url"]) as reader:
+            if reader is not None:
+                after = self.bookmark or 0
+                yield from records(self, reader.blocks(after, reader.head()))
 
     @property
     def takes_sdk_path(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from tap_segment_webhook.errors import SpoolUnusable
@@ -14,6 +15,20 @@ from tap_segment_webhook.spool.model import Block, Counts, Holding, KeptReject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@contextmanager
+def open_existing(url: str) -> Iterator[Reader | None]:
+    """Open the spool for reading; give None if there is none yet.
+
+    Raises:
+        SpoolUnusable: as `Reader` does.
+    """
+    if not spool_path(url).exists():
+        yield None
+        return
+    with closing(Reader(url)) as reader:
+        yield reader
 
 
 class Reader:
