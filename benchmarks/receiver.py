@@ -49,7 +49,7 @@ class Lengths(NamedTuple):
     seconds: float
 
 
-FULL = Lengths(rounds=3, warm_up_seconds=1, seconds=8)
+FULL = Lengths(rounds=3, warm_up_seconds=1, seconds=6)
 QUICK = Lengths(rounds=1, warm_up_seconds=0.5, seconds=2)
 
 

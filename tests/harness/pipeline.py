@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from harness.deliveries import encode
 from harness.receiver import PREFIX, SECRET, Receiver
+from harness.waiting import wait_until
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import subprocess
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from harness.deliveries import Event
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from harness.postgres import Server
 
 STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
+
+SMALL_STEPS = {"TARGET_POSTGRES_BATCH_SIZE_ROWS": "100", "MELTANO_ELT_BUFFER_SIZE": "400000"}
 
 Row = dict[str, Any]
 
@@ -60,6 +65,17 @@ class Pipeline:
     def collect(self, *options: str) -> None:
         """Run Meltano's job `collect` to its end."""
         self.meltano("run", *options, "collect")
+
+    @contextmanager
+    def collecting(self, rows: int) -> Iterator[subprocess.Popen[str]]:
+        """Run the job, and give the process once that many *rows* of track are committed.
+
+        The steps are small, so that the tap still has most of its records before it.
+        """
+        with self.meltano.using(**SMALL_STEPS).started("run", "collect") as run:
+            wait_until(lambda: self.count("track") >= rows or run.poll() is not None)
+            assert run.poll() is None, self.meltano.log.read_text("utf-8")
+            yield run
 
     def tables(self) -> dict[str, list[Row]]:
         """Return all rows of each stream's table, in the order of their positions.

@@ -446,6 +446,29 @@ def test_client_that_leaves_in_the_middle_costs_nothing(receiver: Receiver) -> N
     assert books(receiver)["received"] == before["received"] + 1
 
 
+def test_unfinished_bodies_are_bounded_together(receiver: Receiver) -> None:
+    """Many large bodies that never end fill the memory up to a limit; then others must wait."""
+    unfinished = Delivery(bytes(MAX_BODY), b"")
+    large = single(new_event(note="x" * MIB))
+    with ExitStack() as stack:
+        for _ in range(16):
+            client = stack.enter_context(connect(receiver))
+            client.sendall(head_of(unfinished) + unfinished.body[:-1])
+        answers: list[requests.Response] = []
+
+        def is_full() -> bool:
+            """Deliver something large, and see whether there is no room for it."""
+            answers.append(receiver.deliver(large))
+            return answers[-1].status_code == 503
+
+        wait_until(is_full)
+        assert counts(receiver.deliver(single(new_event())))["stored"] == 1
+
+    assert "under way" in reason(answers[-1], 503)
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    wait_until(lambda: receiver.deliver(large).status_code == 200)
+
+
 def test_header_flood_is_cut_off(receiver: Receiver) -> None:
     """Headers without an end are answered with 431, not gathered."""
     before = receiver.memory_peak()

@@ -362,6 +362,34 @@ def test_other_url_is_refused(url: str) -> None:
         Store(url, dedup_window_events=10)
 
 
+@pytest.mark.parametrize("name", ["a b.db", "50%.db", "a?b#c.db", "é☕.db", "%20.db"])
+def test_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """What means something in a URL does not in the name of a file."""
+    fill(f"sqlite:///{tmp_path}/{name}", events(1))
+
+    assert (tmp_path / name).exists()
+    assert len(rows(f"sqlite:///{tmp_path}/{name}")) == 1
+
+
+def test_two_names_of_one_file_are_one_spool(tmp_path: Path, spool_url: str) -> None:
+    """A link to a spool is no way around its lock."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "spool.db")
+
+    with opened(spool_url), pytest.raises(SpoolUnusable, match="already written"):
+        Store(f"sqlite:///{tmp_path}/link.db", dedup_window_events=10)
+
+
+def test_relative_url_is_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three slashes are relative, four absolute."""
+    monkeypatch.chdir(tmp_path)
+
+    fill("sqlite:///spool.db", events(1))
+
+    assert len(rows(f"sqlite:///{tmp_path}/spool.db")) == 1
+
+
 def test_absent_folder_is_refused(tmp_path: Path) -> None:
     """It does not make folders in places that were mistyped."""
     with pytest.raises(SpoolUnusable, match="does not exist"):

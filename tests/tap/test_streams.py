@@ -242,6 +242,21 @@ def test_stream_that_is_selected_later_gets_its_history(config: Json, spool_url:
     assert confirmed(spool_url) == {"default": 0}
 
 
+def test_slowest_stream_decides_what_is_confirmed(config: Json, spool_url: str) -> None:
+    """Where the bookmarks differ, only what lies before all of them has arrived everywhere."""
+    fill(spool_url, mixed(40))
+    own = spool_id(spool_url)
+    state = state_at(30, own)
+    state["bookmarks"] |= state_at(10, own, "page")["bookmarks"]
+
+    run = singer.sync(config, state=state)
+
+    assert confirmed(spool_url) == {"default": 10}
+    assert min(record["spool_position"] for record in run.records_of("page")) > 10
+    assert all(record["spool_position"] > 30 for record in run.records if record["type"] != "page")
+    assert bookmarks(run.state) == dict.fromkeys(TYPES, 40)
+
+
 def test_deselected_stream_holds_nothing_up(config: Json, spool_url: str) -> None:
     """What nobody wants is passed over and confirmed with the rest."""
     fill(spool_url, [event(1, "track"), event(2, "page")])

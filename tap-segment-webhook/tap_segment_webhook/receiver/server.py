@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -30,6 +31,7 @@ _DAY_MS: Final = 86_400_000
 _GRACE_SECONDS: Final = 8  # for requests under way when the receiver is told to stop
 _REPORT_SECONDS: Final = 60.0
 _BACKLOG: Final = 2048
+_COLLECT_OBJECTS: Final = 10_000
 
 
 class Receiver:
@@ -96,6 +98,7 @@ class Receiver:
 
     async def _serve(self) -> None:
         _raise_file_limit()
+        _collect_less_often()
         self._committer.start()
         helpers = [asyncio.create_task(Connection.sweep()), asyncio.create_task(self._report())]
         _log.info(
@@ -158,6 +161,15 @@ def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS refuses "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _collect_less_often() -> None:
+    """Let the cyclic collector look only at what is new, and every 10,000 objects, not 700.
+
+    A request leaves few cycles behind; looking for them cost 5 to 10 % of the processor.
+    """
+    gc.freeze()
+    gc.set_threshold(_COLLECT_OBJECTS)
 
 
 def _family(host: str) -> socket.AddressFamily:
