@@ -42,7 +42,7 @@ class Lengths(NamedTuple):
     memory_events: int
 
 
-FULL = Lengths(rounds=3, events=400_000, plain_events=60_000, memory_events=2_000_000)
+FULL = Lengths(rounds=3, events=200_000, plain_events=30_000, memory_events=2_000_000)
 QUICK = Lengths(rounds=1, events=50_000, plain_events=10_000, memory_events=100_000)
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
 
-SMALL_STEPS = {"TARGET_POSTGRES_BATCH_SIZE_ROWS": "100", "MELTANO_ELT_BUFFER_SIZE": "400000"}
-
 Row = dict[str, Any]
 
 
@@ -67,14 +65,12 @@ class Pipeline:
         self.meltano("run", *options, "collect")
 
     @contextmanager
-    def collecting(self, rows: int) -> Iterator[subprocess.Popen[str]]:
-        """Run the job, and give the process once that many *rows* of track are committed.
-
-        The steps are small, so that the tap still has most of its records before it.
-        """
-        with self.meltano.using(**SMALL_STEPS).started("run", "collect") as run:
+    def collecting(self, rows: int, **settings: str) -> Iterator[subprocess.Popen[str]]:
+        """Run the job, and give the process once that many *rows* of track are committed."""
+        meltano = self.meltano.using(TARGET_POSTGRES_BATCH_SIZE_ROWS="100", **settings)
+        with meltano.started("run", "collect") as run:
             wait_until(lambda: self.count("track") >= rows or run.poll() is not None)
-            assert run.poll() is None, self.meltano.log.read_text("utf-8")
+            assert run.poll() is None, meltano.log.read_text("utf-8")
             yield run
 
     def tables(self) -> dict[str, list[Row]]:

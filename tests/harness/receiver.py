@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from harness.deliveries import Delivery
@@ -42,11 +42,16 @@ class Receiver:
 
     Its settings are those of one source that signs with `SECRET`, on a free
     port; *settings* are put over them, and None takes one away. *variables*
-    are added to its environment.
+    are added to its environment, and *prefix* is a command that runs it.
     """
 
     def __init__(
-        self, folder: Path, *, variables: Mapping[str, str] | None = None, **settings: Any
+        self,
+        folder: Path,
+        *,
+        variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **settings: Any,
     ) -> None:
         self.spool = folder / "spool.db"
         self.config = folder / "receiver.json"
@@ -63,6 +68,7 @@ class Receiver:
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._variables = dict(variables or {})
+        self._prefix = prefix
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,7 +91,13 @@ class Receiver:
         """
         assert self._process is None
         self._process = subprocess.Popen(
-            [str(PROGRAMS / "segment-receiver"), "serve", "--config", str(self.config)],
+            [
+                *self._prefix,
+                str(PROGRAMS / "segment-receiver"),
+                "serve",
+                "--config",
+                str(self.config),
+            ],
             env=environment(**self._variables),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

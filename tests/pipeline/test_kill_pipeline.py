@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     MakePipeline = Callable[..., Pipeline]
 
 EVENTS = 3_000
+# So little that Meltano makes the tap wait for the target, and most records are still before it.
+BUFFER_BYTES = "400000"
 ROUNDS = max(1, int(os.environ.get("SOAK_ROUNDS", "1")) // 20)
 END_SECONDS = 30
 
@@ -32,7 +34,7 @@ def test_the_run_after_a_kill_completes_the_tables(
     """Whichever process dies in mid-run: no event is lost, and none is there twice."""
     flow, sent = loaded(pipeline)
 
-    with flow.collecting(rows) as run:
+    with flow.collecting(rows, MELTANO_ELT_BUFFER_SIZE=BUFFER_BYTES) as run:
         started = psutil.Process(run.pid).children()
         process = psutil.Process(run.pid) if victim == "meltano" else plugin(run, victim)
         assert process is not None
@@ -48,13 +50,17 @@ def test_the_run_after_a_kill_completes_the_tables(
 
 
 def test_the_run_after_a_stop_completes_the_tables(pipeline: MakePipeline) -> None:
-    """Meltano can be stopped in mid-run, as a scheduler or a container does it, and goes on."""
+    """A scheduler or a container stops Meltano with SIGTERM; the next run goes on."""
     flow, sent = loaded(pipeline)
 
+    # With the usual buffer: Meltano 4.4 never ends if it is stopped while it makes the tap wait.
     with flow.collecting(rows=100) as run:
         run.send_signal(signal.SIGTERM)
         run.wait(END_SECONDS)
+    at_the_stop = flow.tables()
     flow.collect()
+
+    assert sum(map(len, at_the_stop.values())) < EVENTS
 
     assert ids(flow) == ids_of(sent)
 

@@ -74,7 +74,10 @@ def test_close_commits_what_was_appended(spool_url: str) -> None:
     async def run() -> list[Counts]:
         committer, _ = committer_of(store)
         store.may_commit.clear()
-        waiting = [asyncio.ensure_future(committer.append(received(body), 1)) for body in events(9)]
+        bodies = events(9)
+        waiting = [asyncio.ensure_future(committer.append(received(bodies[0]), 1))]
+        await asyncio.to_thread(wait_until, lambda: store.commits == 1)
+        waiting += [asyncio.ensure_future(committer.append(received(b), 1)) for b in bodies[1:]]
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(committer.close())
         await asyncio.sleep(0)

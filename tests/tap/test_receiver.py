@@ -8,6 +8,7 @@ import itertools
 import resource
 import signal
 import socket
+import subprocess
 import threading
 import zlib
 from contextlib import ExitStack, closing
@@ -447,20 +448,24 @@ def test_client_that_leaves_in_the_middle_costs_nothing(receiver: Receiver) -> N
 
 
 def test_unfinished_bodies_are_bounded_together(receiver: Receiver) -> None:
-    """Many large bodies that never end fill the memory up to a limit; then others must wait."""
-    unfinished = Delivery(bytes(MAX_BODY), b"")
-    large = single(new_event(note="x" * MIB))
+    """Large bodies that never end take up room to a limit; then other large ones must wait."""
+    large = single(new_event(note="x" * 3 * MIB))
+    answers: list[requests.Response] = []
     with ExitStack() as stack:
-        for _ in range(16):
+
+        def leave_unfinished(size: int) -> None:
+            """Send a body of *size* bytes without the last one."""
             client = stack.enter_context(connect(receiver))
-            client.sendall(head_of(unfinished) + unfinished.body[:-1])
-        answers: list[requests.Response] = []
+            client.sendall(head_of(Delivery(bytes(size), b"")) + bytes(size - 1))
 
         def is_full() -> bool:
-            """Deliver something large, and see whether there is no room for it."""
+            """Take up more room, and see whether there is none for something large."""
+            leave_unfinished(MIB)
             answers.append(receiver.deliver(large))
             return answers[-1].status_code == 503
 
+        for _ in range(14):
+            leave_unfinished(MAX_BODY)
         wait_until(is_full)
         assert counts(receiver.deliver(single(new_event())))["stored"] == 1
 
@@ -574,6 +579,28 @@ def test_vanished_spool_stops_it(tmp_path: Path) -> None:
         assert receiver.wait() == 1
     assert "is gone" in receiver.log
     assert "Stopping" in receiver.log
+
+
+def test_nearly_full_disk_is_503(tmp_path: Path) -> None:
+    """It refuses while there is still room to tidy up, and keeps what it has accepted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small_disk = ("sh", "-c", 'mount -t tmpfs -o size=70m tmpfs "$0" && exec "$@"', str(disk))
+    own_mounts = ("unshare", "--user", "--map-root-user", "--mount")
+    if subprocess.run([*own_mounts, *small_disk, "true"], check=False).returncode:
+        pytest.skip("This system lets nobody mount a small disk.")
+    spool_url = spool.url_in(disk)
+    with Receiver(tmp_path, spool_url=spool_url, prefix=[*own_mounts, *small_disk]) as receiver:
+        statuses = [
+            receiver.deliver(single(new_event(note="x" * MIB))).status_code for _ in range(4)
+        ]
+        wait_until(lambda: receiver.get("/health").status_code == 503)
+        answer = receiver.deliver(single(new_event()))
+
+        assert statuses == [200] * 4
+        assert "are kept in reserve" in reason(answer, 503)
+        assert books(receiver)["stored"] == 4
+        assert receiver.stop() == 0
 
 
 def test_write_that_fails_loses_nothing(tmp_path: Path) -> None:
