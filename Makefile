@@ -25,7 +25,7 @@ check: $(UV) ## format, lint, types, generated docs
 	$(UV) lock --check
 	$(RUN) ruff format --check
 	$(RUN) ruff check
-	$(RUN) mypy
+	$(RUN) --group bench mypy
 	$(RUN) python tests/harness/docs.py --check
 
 format: $(UV) ## rewrite what a tool can rewrite
