@@ -31,12 +31,15 @@ ORIGINALS: Final = "_originals"
 MAX_DIGITS: Final = 308
 """A number of more digits, or a larger exponent, is infinite as a float."""
 
+MAX_SCALE: Final = 16_383
+"""More digits after the point than this do not go into PostgreSQL's numeric, nor into jsonb."""
+
 SAFE_DIGITS: Final = 200
 """A number of fewer digits is finite, if its exponent has no more than two."""
 
 # What an event must contain for any of it to be unwritable or unholdable.
 _SIGNS: Final = re.compile(
-    rb"\\u0000|\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{%d}|NaN|Infinity" % SAFE_DIGITS
+    rb"\\u0000|\\u[dD][89a-fA-F]|\d[eE][+-]?\d{3}|\d{%d}|NaN|Infinity" % SAFE_DIGITS
 )
 _INT64: Final = 1 << 63
 
@@ -102,9 +105,10 @@ class _Unholdable(str):
 
 def _number(text: str) -> float | Decimal | _Unholdable:
     number = float(text)
-    if not math.isfinite(number):
-        return _Unholdable(text)
     exact = Decimal(text)
+    exponent = exact.as_tuple().exponent
+    if not math.isfinite(number) or not isinstance(exponent, int) or -exponent > MAX_SCALE:
+        return _Unholdable(text)
     return number if exact == Decimal(repr(number)) else exact
 
 
