@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
 @pytest.fixture(autouse=True)
 def _signals_are_ours() -> Iterator[None]:
     """Take signals back from the tap, which handles them for good once it is made."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    _restore()  # taps are also made while tests are collected
     yield
-    for number, handler in before.items():
+    _restore()
+
+
+def _restore() -> None:
+    for number, handler in HANDLERS.items():
         signal.signal(number, handler)
