@@ -73,6 +73,8 @@ def main() -> None:
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s"
     )
     logging.getLogger(TapSegmentWebhook.name).setLevel(logging.WARNING)
+    # The SDK tells of each setting that it finds in the environment, before every command.
+    logging.getLogger("singer_sdk.configuration._dict_config").setLevel(logging.WARNING)
 
 
 @main.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import singer
 from harness.commands import Commands
 from harness.deliveries import array
-from harness.receiver import Receiver
+from harness.receiver import PROGRAMS, Receiver, environment
 from harness.spool import event, events, fill, opened
 from tap_segment_webhook.event import TYPES
 
@@ -109,6 +110,22 @@ def test_table_is_for_people(commands: Commands, spool_url: str) -> None:
     assert "consumer default: confirmed up to position 1,200, 0 waiting" in lines
     assert "1,201 received = 1,200 stored" in lines[-2]
     assert lines[-1].startswith("rejects kept: 1; spool: ")
+
+
+def test_nothing_but_the_table_is_printed(spool_url: str) -> None:
+    """Whoever configures by variables reads what was asked for, not where each setting is from."""
+    fill(spool_url, events(1))
+
+    run = subprocess.run(
+        [PROGRAMS / "segment-receiver", "status"],
+        check=True,
+        env=environment(TAP_SEGMENT_WEBHOOK_SPOOL_URL=spool_url),
+        capture_output=True,
+        text=True,
+    )
+
+    assert run.stdout.startswith("stream ")
+    assert run.stderr == ""
 
 
 def test_status_is_shown_while_the_receiver_runs(tmp_path: Path) -> None:
