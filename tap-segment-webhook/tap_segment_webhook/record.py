@@ -29,7 +29,7 @@ SECRET: Final = "writeKey"  # noqa: S105 - the field's name; its value is never 
 ORIGINALS: Final = "_originals"
 
 MAX_DIGITS: Final = 308
-"""A number of more digits, or a larger exponent, is infinite as a float."""
+"""A number of more digits, or a larger exponent, may be infinite as a float."""
 
 MAX_SCALE: Final = 16_383
 """More digits after the point than this do not go into PostgreSQL's numeric, nor into jsonb."""

@@ -21,7 +21,10 @@ class _Generation(NamedTuple):
 
 
 class Window:
-    """Remembers at least the latest *size* digests, and at most a quarter more."""
+    """Remembers at least the latest *size* digests, and at most a quarter and five commits more.
+
+    A commit goes into one set whole, so each of the five sets may end late by one.
+    """
 
     def __init__(self, size: int) -> None:
         self._generation_size = size / _GENERATIONS
