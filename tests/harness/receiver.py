@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ _LISTENING = re.compile(r"Listening on http://[^ ]+:(\d+)/webhook")
 
 
 class DidNotStart(Exception):
-    """The receiver ended before it listened; the message is what it said."""
+    """The receiver does not listen; the message is what it said."""
 
 
 class Receiver:
@@ -87,7 +88,7 @@ class Receiver:
         """Start it, and return once it listens.
 
         Raises:
-            DidNotStart: it ended instead.
+            DidNotStart: it ended instead, or did not listen in time.
         """
         assert self._process is None
         self._process = subprocess.Popen(
@@ -107,10 +108,15 @@ class Receiver:
         )
         ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, args=(self._process, ports))
-        self._listener.start()
-        port = ports.get(timeout=START_SECONDS)
+        port = None
+        try:
+            self._listener.start()
+            with suppress(queue.Empty):
+                port = ports.get(timeout=START_SECONDS)
+        finally:
+            if port is None:
+                self.kill()  # also if we are interrupted: no `with` block will end it then
         if port is None:
-            self._end()
             raise DidNotStart(self.log)
         self.port = port
 
