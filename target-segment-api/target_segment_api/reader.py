@@ -1,0 +1,128 @@
+"""Reads Singer messages from standard input as they come, and notices when none comes.
+
+The SDK's own reader waits for a line and cannot do anything meanwhile: neither
+send what has gathered, nor say what has been delivered, nor stop.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from singer_sdk.io_base import GenericSingerReader, SingerMessageType
+from singer_sdk.singerlib.exceptions import InvalidInputLine
+
+from target_segment_api.encoding import decode
+from target_segment_api.errors import DeliveryStopped
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_CHUNK_BYTES: Final = 256 << 10
+_MAX_LINE_BYTES: Final = 64 << 20  # bounds memory; Meltano itself ends at about 50 MB
+_MESSAGES: Final = frozenset(kind.value for kind in SingerMessageType)
+_IDLE_SECONDS: Final = 0.25
+
+
+class Reader(GenericSingerReader[bytes]):
+    """Hands messages to callbacks, one by one, until the input ends or `stop` is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_pause: Callable[[], None] = lambda: None
+        """Called after each chunk of input, and while none comes."""
+        self.on_failure: Callable[[Exception], None] = lambda error: None  # noqa: ARG005
+        """Called with the error that ends reading, before it goes on its way."""
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Read no further message; safe in a signal handler."""
+        self._stopping = True
+
+    @property
+    @override
+    def default_input(self) -> IO[bytes]:
+        return sys.stdin.buffer if hasattr(sys.stdin, "buffer") else sys.stdin  # type: ignore[return-value]  # a test's StringIO
+
+    @override
+    def deserialize_json(self, line: bytes | str) -> dict[str, Any]:
+        try:
+            message = decode(line)
+        except ValueError as error:
+            raise InvalidInputLine("It is no JSON.") from error
+        if not isinstance(message, dict):
+            raise InvalidInputLine("It is no JSON object.")
+        if message.get("type", "") not in _MESSAGES:
+            raise InvalidInputLine("Its type is that of no Singer message.")
+        return message
+
+    @staticmethod
+    @override
+    def assert_line_requires(line_dict: Mapping[str, Any], requires: set[str]) -> None:
+        # The SDK's own message quotes the line, and with it an event.
+        if missing := requires - line_dict.keys():
+            raise InvalidInputLine(f"It lacks {', '.join(sorted(missing))}.")
+
+    @override
+    def process_lines(
+        self,
+        file_input: IO[bytes] | None,
+        callbacks: Mapping[str, Callable[[dict[str, Any]], None]],
+    ) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        number = 0
+        try:
+            for line in self._lines(file_input or self.default_input):
+                message = self.deserialize_json(line)
+                kind = message["type"]
+                callbacks[kind](message)
+                counts[kind] += 1
+                number += 1
+        except InvalidInputLine as error:
+            self.on_failure(error)
+            raise DeliveryStopped(
+                f"Message {number + 1:,} of the input cannot be read. {error} What was read before "
+                "it was delivered. Look at what the tap writes."
+            ) from error
+        except Exception as error:
+            self.on_failure(error)
+            raise
+        return counts
+
+    def _lines(self, source: IO[bytes]) -> Iterator[bytes]:
+        try:
+            descriptor = source.fileno()
+        except (AttributeError, OSError):  # a test's StringIO
+            yield from (line for line in source if not self._stopping and line.strip())
+            return
+        partial = b""
+        for chunk in self._chunks(descriptor):
+            *lines, partial = (partial + chunk).split(b"\n")
+            for line in lines:
+                if self._stopping:
+                    return
+                if line:
+                    yield line
+            if len(partial) > _MAX_LINE_BYTES:
+                raise InvalidInputLine(f"It is longer than {_MAX_LINE_BYTES:,} bytes.")
+        if partial and not self._stopping:
+            yield partial
+
+    def _chunks(self, descriptor: int) -> Iterator[bytes]:
+        while not self._stopping:
+            if not select.select([descriptor], [], [], _IDLE_SECONDS)[0]:
+                self.on_pause()
+                continue
+            chunk = os.read(descriptor, _CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+            self.on_pause()
