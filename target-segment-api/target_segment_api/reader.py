@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 256 << 10
 _MAX_LINE_BYTES: Final = 64 << 20  # bounds memory; Meltano itself ends at about 50 MB
-_MESSAGES: Final = frozenset(kind.value for kind in SingerMessageType)
+_MESSAGES: Final = tuple(kind.value for kind in SingerMessageType)
 _IDLE_SECONDS: Final = 0.25
 
 

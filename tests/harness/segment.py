@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class Segment:
         """Start it, and return once it listens.
 
         Raises:
-            DidNotStart: it ended instead.
+            DidNotStart: it ended instead, or did not listen in time.
         """
         assert self._process is None
         self._process = subprocess.Popen(
@@ -97,10 +98,15 @@ class Segment:
         )
         ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, args=(self._process, ports))
-        self._listener.start()
-        port = ports.get(timeout=START_SECONDS)
+        port = None
+        try:
+            self._listener.start()
+            with suppress(queue.Empty):
+                port = ports.get(timeout=START_SECONDS)
+        finally:
+            if port is None:
+                self.kill()  # also if we are interrupted: no `with` block will end it then
         if port is None:
-            self._end()
             raise DidNotStart(self.log)
         self.port = port
 
@@ -171,6 +177,10 @@ class Segment:
     def stop(self) -> int:
         """Ask it to stop (SIGTERM); return its exit code."""
         self.signal(signal.SIGTERM)
+        return self._end()
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit code."""
         return self._end()
 
     def _ask(self, method: str, page: str, body: object = None) -> Response:

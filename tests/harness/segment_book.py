@@ -100,11 +100,11 @@ class Book:
     def __init__(self, keys: Iterable[str], *, count_only: bool, journal: Path | None) -> None:
         self.keys = frozenset(keys)
         self.count_only = count_only
-        self._journal = journal.open("a+b", buffering=0) if journal else None
+        self._journal = journal.open("ab", buffering=0) if journal else None
         self._clear()
-        if self._journal:
-            self._journal.seek(0)
-            self._reload(self._journal)
+        if journal:
+            with journal.open("rb") as lines:
+                self._reload(lines)
 
     def _clear(self) -> None:
         self.requests: list[Request] = []

@@ -158,8 +158,8 @@ def unpack(wire: bytes, encoding: bytes) -> bytes:
             body = inflater.decompress(wire, MAX_BODY_BYTES + 1)
         except zlib.error as error:
             raise Refused("The body is no gzip.") from error
-        if not inflater.eof and len(body) <= MAX_BODY_BYTES:
-            raise Refused("The gzip ends too early.")
+        if len(body) <= MAX_BODY_BYTES and (not inflater.eof or inflater.unused_data):
+            raise Refused("The gzip ends too early, or too late.")
     if len(body) > MAX_BODY_BYTES:
         raise Refused(f"The body exceeds the limit of {MAX_BODY_BYTES} bytes.")
     return body
@@ -172,7 +172,8 @@ def parse(path: str, key: str, body: bytes) -> Parcel:
         Refused: it is no JSON, too large, or has no write key.
     """
     try:
-        body.decode()  # msgspec skips strings without a look at their encoding
+        if not body.isascii():
+            body.decode()  # msgspec skips strings without a look at their encoding
         read = _body.decode(body)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("The body is no valid JSON.") from error

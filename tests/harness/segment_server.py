@@ -196,7 +196,7 @@ class App:
         found: Parcel | Refused
         try:
             request.wire_bytes = len(wire)
-            body = unpack(wire, headers.get(b"content-encoding", b""))
+            body = unpack(wire, headers.get(b"content-encoding", b"").lower())
             request.bytes = len(body)
             mood = mood if early else self.moods.choose(path, body)
             found = parse(path, request.key, body)
@@ -206,7 +206,13 @@ class App:
             request.key, request.events = found.key, len(found.events)
             request.envelope = found.envelope
         status, more, answer = self._answer(request, mood, found)
-        if await self._wait(mood, scope, receive):
+        transport: asyncio.Transport = scope["state"]["transport"]
+        if not await self._wait(mood, transport, receive):
+            return
+        if mood and mood.kind in SILENT:
+            _break(transport, reset=mood.kind == "reset")
+            await _gone(receive)  # uvicorn would answer 500 before it knows
+        else:
             await _send(send, status, [answer], more)
 
     def _answer(
@@ -242,9 +248,10 @@ class App:
         self.book.accept(request, found)
         return 200, SUCCESS
 
-    async def _wait(self, mood: Mood | None, scope: Message, receive: Receive) -> bool:
-        """Let the client wait; return whether it gets an answer."""
-        transport: asyncio.Transport = scope["state"]["transport"]
+    async def _wait(
+        self, mood: Mood | None, transport: asyncio.Transport, receive: Receive
+    ) -> bool:
+        """Let the client wait; return whether it did."""
         seconds: float | None = self.delay_ms / 1000
         if mood and mood.kind == "hang":
             seconds = None
@@ -260,14 +267,6 @@ class App:
                 return False
             finally:
                 self._waiting.discard(transport)
-        if mood and mood.kind in SILENT:
-            if mood.kind == "reset":
-                lingering = struct.pack("ii", 1, 0)  # not at all: RST instead of FIN
-                client = transport.get_extra_info("socket")
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
-            transport.abort()
-            await _gone(receive)  # uvicorn would answer 500 before it knows
-            return False
         return True
 
     async def _stand_in(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -327,6 +326,15 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+def _break(transport: asyncio.Transport, *, reset: bool) -> None:
+    """Close a connection without an answer."""
+    if reset:
+        lingering = struct.pack("ii", 1, 0)  # not at all: RST instead of FIN
+        client = transport.get_extra_info("socket")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+    transport.abort()
+
+
 async def _send(
     send: Send, status: int, parts: Iterable[bytes], headers: Mapping[str, str]
 ) -> None:
@@ -340,12 +348,25 @@ async def _send(
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that the application can also break."""
+    """A connection that the application can also break, and that gets a body as a whole.
+
+    uvicorn pauses it for each 64 KiB, which takes more time than all the rest it does.
+    """
 
     def on_message_begin(self) -> None:
         """Let the application know what it is connected by."""
         super().on_message_begin()
         self.scope["state"]["transport"] = self.transport
+        self._parts: list[bytes] = []
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body."""
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """Hand over the body."""
+        self.cycle.body += b"".join(self._parts)
+        super().on_message_complete()
 
 
 class _Server(uvicorn.Server):
@@ -376,15 +397,18 @@ class _Server(uvicorn.Server):
 def main(words: Sequence[str] | None = None) -> None:
     """Run the stand-in until SIGTERM or SIGINT."""
     options = _parser().parse_args(words)
-    book = Book(options.write_key, count_only=options.count_only, journal=options.journal)
+    try:
+        book = Book(options.write_key, count_only=options.count_only, journal=options.journal)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{options.journal} cannot be the journal: {error}")
     server = _Server(App(book, Moods(options.moods, options.seed), options.delay_ms))
     # uvicorn raises a caught signal again once it has stopped; that must not kill us then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     try:
         listener = socket.create_server((options.host, options.port), backlog=2048)
-    except OSError as error:
-        sys.exit(f"Cannot listen on {options.host}:{options.port}: {error.strerror}.")
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Cannot listen on {options.host}:{options.port}: {error}.")
     gc.freeze()
     gc.set_threshold(100_000)  # little here is cyclic, and much is kept
     host, port = listener.getsockname()

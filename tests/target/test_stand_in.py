@@ -19,6 +19,7 @@ from harness.segment import ANSWER_SECONDS, HOST, KEY, DidNotStart, Segment
 from harness.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ Json = dict[str, Any]
 NUMBERS = itertools.count(1)
 OTHER_KEY = "not-a-real-write-key-of-another1"
 SUCCESS = {"success": True}
-LONG = "x" * 32_000
+GZIP = {"content-encoding": "gzip"}
 
 
 def new_event(kind: str = "track", **fields: Any) -> Json:
@@ -50,14 +51,14 @@ def post(
     path: str = "batch",
     key: str = KEY,
     seconds: float = ANSWER_SECONDS,
-    **headers: str,
+    headers: Mapping[str, str] | None = None,
 ) -> requests.Response:
     """Post *body*, bytes or what becomes JSON, without following where it may lead."""
     return requests.post(
         f"{segment.endpoint}/{path}",
         data=body if isinstance(body, bytes) else json.dumps(body).encode(),
         auth=(key, "") if key else None,
-        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        headers=dict(headers or {}),
         timeout=seconds,
         allow_redirects=False,
     )
@@ -125,7 +126,7 @@ def test_it_unpacks_gzip(segment: Segment) -> None:
     body = json.dumps({"batch": [new_event() for _ in range(100)]}).encode()
     packed = gzip.compress(body)
 
-    post(segment, packed, content_encoding="gzip")
+    post(segment, packed, headers=GZIP)
 
     (request,) = segment.requests()
     assert (request["bytes"], request["wire_bytes"]) == (len(body), len(packed))
@@ -146,7 +147,7 @@ def test_it_takes_the_write_key_from_the_header_or_the_body(
         code = requests.auth._basic_auth_str(authorization, "").split()[1]
         headers["authorization"] = f"Basic {code}"
 
-    post(segment, body, key="", **headers)
+    post(segment, body, key="", headers=headers)
 
     assert segment.counts()["accepted"] == 1
     assert "authorization" not in segment.requests()[0]["headers"]
@@ -300,7 +301,7 @@ def test_it_refuses_what_is_no_json(segment: Segment, body: bytes) -> None:
 )
 def test_it_refuses_what_is_no_gzip(segment: Segment, packed: bytes) -> None:
     """A body that is not what its header says gets 400."""
-    assert post(segment, packed, content_encoding="gzip").status_code == 400
+    assert post(segment, packed, headers=GZIP).status_code == 400
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -312,7 +313,7 @@ def test_it_refuses_more_than_500_kb(
     body = json.dumps({"batch": [new_event()]}).encode().ljust(size)
 
     if packed:
-        answer = post(segment, gzip.compress(body), content_encoding="gzip")
+        answer = post(segment, gzip.compress(body), headers=GZIP)
     else:
         answer = post(segment, body)
 
@@ -385,11 +386,10 @@ def test_it_fails_as_often_as_it_is_told(segment: Segment) -> None:
 
 def test_it_recovers_after_the_time_it_is_told(segment: Segment) -> None:
     """A mood with seconds ends by itself."""
-    segment.moods({"status": 503, "seconds": 0.2})
+    segment.moods({"status": 503, "seconds": 1})
 
+    assert send(segment, new_event()).status_code == 503
     wait_until(lambda: send(segment, new_event()).ok)
-
-    assert segment.requests()[-1]["time"] - segment.requests()[0]["time"] > 0.1
 
 
 def test_it_fails_by_chance_the_same_way_each_time(segment: Segment) -> None:
@@ -411,7 +411,7 @@ def test_it_refuses_what_contains_poison(segment: Segment) -> None:
     body = {"batch": [new_event(event="pois\u00f6n")]}
     poison = gzip.compress(json.dumps(body, ensure_ascii=False).encode())
 
-    assert post(segment, poison, content_encoding="gzip").status_code == 400
+    assert post(segment, poison, headers=GZIP).status_code == 400
     assert send(segment, new_event()).status_code == 200
 
 
@@ -541,11 +541,12 @@ def test_it_tells_what_was_requested(segment: Segment) -> None:
     """A request is there with what became of it."""
     event = new_event()
 
-    post(segment, {"batch": [event, event, {}]}, user_agent="target/1.0", x_retry_count="3")
+    headers = {"user-agent": "target/1.0", "x-retry-count": "3"}
+
+    post(segment, {"batch": [event, event, {}]}, headers=headers)
 
     (request,) = segment.requests()
-    assert request["headers"]["user-agent"] == "target/1.0"
-    assert request["headers"]["x-retry-count"] == "3"
+    assert headers.items() <= request["headers"].items()
     del request["time"], request["headers"], request["port"]
     assert request == {
         "n": 1,
@@ -643,15 +644,21 @@ def test_it_takes_moods_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--write-key=short"], ["--moods=missing.json"], ["--journal=/"], ["--port=-1"]]
+    ("argument", "text"),
+    [
+        ("--write-key=short", "--write-key: has at least 7 characters"),
+        ("--moods=missing.json", "No such file"),
+        ("--journal=/", "cannot be the journal"),
+        ("--port=-1", "Cannot listen"),
+    ],
 )
-def test_it_says_why_it_does_not_start(tmp_path: Path, arguments: list[str]) -> None:
+def test_it_says_why_it_does_not_start(tmp_path: Path, argument: str, text: str) -> None:
     """A wrong option is named, without a traceback."""
-    with pytest.raises(DidNotStart) as error, Segment(tmp_path, arguments=arguments):
+    with pytest.raises(DidNotStart) as error, Segment(tmp_path, arguments=[argument]):
         pass
 
     assert "Traceback" not in str(error.value)
-    assert arguments[0].split("=")[1] in str(error.value)
+    assert text in str(error.value)
 
 
 def test_it_helps() -> None:
