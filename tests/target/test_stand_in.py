@@ -312,10 +312,7 @@ def test_it_refuses_more_than_500_kb(
     """The size of a body is the one before compression."""
     body = json.dumps({"batch": [new_event()]}).encode().ljust(size)
 
-    if packed:
-        answer = post(segment, gzip.compress(body), headers=GZIP)
-    else:
-        answer = post(segment, body)
+    answer = post(segment, gzip.compress(body), headers=GZIP) if packed else post(segment, body)
 
     assert answer.status_code == status
     assert segment.counts()["accepted"] == (1 if status == 200 else 0)
