@@ -60,6 +60,16 @@ class Answer(NamedTuple):
     """So many seconds the server asks everybody to wait."""
 
 
+class LookUp(NamedTuple):
+    """What Segment says about a write key."""
+
+    known: bool | None
+    """None if it could not be asked."""
+    reason: str = ""
+    host: str | None = None
+    """The Tracking API of the source's region, as `HOST/v1`; not every endpoint says so."""
+
+
 ACCEPTED: Final = Answer(Verdict.ACCEPTED)
 
 
@@ -74,6 +84,7 @@ class Client:
     """Sends batches over one connection, and asks about the write key."""
 
     def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.endpoint
         self._url = f"{settings.endpoint}/batch"
         self._settings_url = settings.settings_url
         self._timeout = settings.timeout_seconds
@@ -118,18 +129,49 @@ class Client:
         except Exception as error:  # noqa: BLE001 - urllib3's own, while the answer was read
             return Answer(Verdict.UNAVAILABLE, f"The answer broke off: {_name(error)}.")
 
-    def find_key(self) -> bool | None:
-        """Tell whether Segment knows the write key; None if it could not be asked."""
+    def look_up(self) -> LookUp:
+        """Ask Segment what it knows of the write key, and where its source lives."""
         try:
             response = self._session.get(
                 self._settings_url,
                 timeout=self._timeout,
                 allow_redirects=False,
-                headers={"Content-Type": None, "Content-Encoding": None, "Authorization": None},
+                headers={"Content-Type": None, "Content-Encoding": None},
+                auth=_no_authorization,
             )
-        except requests.RequestException:
-            return None
-        return {200: True, 404: False}.get(response.status_code)
+        except requests.RequestException as error:
+            return LookUp(None, f"No answer: {_name(error)}.")
+        status = response.status_code
+        known = {200: True, 404: False}.get(status)
+        if not known:
+            return LookUp(known, f"The settings URL answered {status}.")
+        try:
+            segment = response.json()["integrations"]["Segment.io"]
+            host = str(segment["apiHost"])
+        except (ValueError, LookupError, TypeError):
+            host = None
+        return LookUp(known, host=host)
+
+    def reach(self) -> Answer:
+        """Try whether anybody answers at the endpoint; send nothing."""
+        try:
+            response = self._session.get(
+                self._base_url,
+                timeout=self._timeout,
+                allow_redirects=False,
+                headers={"Content-Type": None, "Content-Encoding": None},
+                auth=_no_authorization,
+            )
+        except requests.exceptions.SSLError:
+            return Answer(Verdict.WRONG, "The server's certificate cannot be verified.")
+        except (requests.RequestException, ValueError) as error:
+            return Answer(Verdict.UNAVAILABLE, f"No answer: {_name(error)}.")
+        return Answer(Verdict.ACCEPTED, f"It answers (with {response.status_code} to a bare GET).")
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no key along with *request*: what it asks is public."""
+    return request
 
 
 class Silent:

@@ -18,13 +18,13 @@ from target_segment_api.errors import DeliveryStopped, FileUnusable
 from target_segment_api.lane import Lane, Settled
 from target_segment_api.ledger import Ledger
 from target_segment_api.patience import Patience
-from target_segment_api.receipts import Receipts
-from target_segment_api.rejects import Rejects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_api.client import Transport
+    from target_segment_api.receipts import Notes
+    from target_segment_api.rejects import SetsAside
     from target_segment_api.settings import Settings
 
 _log = logging.getLogger("target-segment-api")
@@ -45,6 +45,8 @@ class Dispatcher:
         settings: the limits.
         transport: makes what carries the batches of one lane.
         write_state: called with each state that has become true, in order.
+        rejects: where events are set aside.
+        receipts: where accepted events are noted.
         find_key: tells whether Segment knows the write key, or None if it cannot.
     """
 
@@ -54,14 +56,16 @@ class Dispatcher:
         *,
         transport: Callable[[], Transport],
         write_state: Callable[[Any], None],
+        rejects: SetsAside,
+        receipts: Notes,
         find_key: Callable[[], bool | None] | None = None,
     ) -> None:
         self._settings = settings
         self._write_state = write_state
         self._find_key = find_key
         self.books = Books()
-        self.rejects = Rejects(settings.rejects_path, settings.max_rejects)
-        self._receipts = Receipts(None if settings.dry_run else settings.receipts_path)
+        self._rejects = rejects
+        self._receipts = receipts
         self._ledger = Ledger()
         self._patience = Patience(
             max_events_per_second=settings.max_events_per_second,
@@ -112,11 +116,11 @@ class Dispatcher:
             DeliveryStopped: there are too many; call `finish`.
             FileUnusable: it could not be written; call `finish`.
         """
-        self.rejects.add(
+        self._rejects.add(
             event=event, reasons=reasons, stream=stream, key=key, message_id=message_id
         )
         self.books.of(stream).rejected += 1
-        self.rejects.check(self.books.total()["events"])
+        self._rejects.check(self.books.total()["events"])
 
     def end_epoch(self, state: Any) -> None:
         """Note that *state* is true once everything so far is settled."""
@@ -174,7 +178,7 @@ class Dispatcher:
         self._reap()
         for lane in self._lanes:
             lane.end()
-        self.rejects.close()
+        self._rejects.close()
         self._receipts.close()
 
     def _hand_over(self, index: int) -> Batch:
@@ -237,7 +241,7 @@ class Dispatcher:
         if state is None or self._settings.dry_run:
             return
         try:
-            self.rejects.sync()
+            self._rejects.sync()
             self._receipts.sync()
         except FileUnusable as error:
             raise self._fail(error) from error
@@ -251,7 +255,7 @@ class Dispatcher:
             for events in settled.accepted:
                 self._receipts.add(events)
             for event, reason in settled.refused:
-                self.rejects.add(
+                self._rejects.add(
                     event=decode(event.body),
                     reasons=[reason],
                     stream=event.stream,
@@ -275,7 +279,7 @@ class Dispatcher:
 
     def _check_rejects(self) -> None:
         try:
-            self.rejects.check(self.books.total()["events"])
+            self._rejects.check(self.books.total()["events"])
         except DeliveryStopped as error:
             self._fail(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,8 @@ import msgspec
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+_HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
 def decode(text: bytes | str) -> Any:
@@ -37,28 +39,25 @@ def encode(value: Any) -> bytes:
     """Return *value* as JSON without white space, in UTF-8.
 
     `Decimal` keeps its digits as a number; what is infinite or NaN becomes null,
-    as in JavaScript's `JSON.stringify`. Half a surrogate pair is written as its escape.
+    as in JavaScript's `JSON.stringify`; half a surrogate pair becomes U+FFFD, as in
+    browsers and in Go.
     """
     try:
         text = _encode(value)
     except UnicodeEncodeError:
-        return _encode_plainly(value)
+        return _encode(_cleaned(value))
     # The fast writer writes a Decimal that is no number as NaN, which is no JSON.
-    return _encode_plainly(value) if b"NaN" in text or b"Infinity" in text else text
+    return _encode(_cleaned(value)) if b"NaN" in text or b"Infinity" in text else text
 
 
-def _encode_plainly(value: Any) -> bytes:
-    return json.dumps(_plain(value), separators=(",", ":")).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Return *value* in the types that the standard library writes."""
+def _cleaned(value: Any) -> Any:
+    """Return *value* with everything replaced that JSON in UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return _HALF_PAIRS.sub("\ufffd", value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, str | bool | int | None):
-        return value
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, Decimal) and not value.is_finite():
         return None
-    return json.loads(_encode(value))
+    return value

@@ -7,16 +7,29 @@ only after the receipts before it are on disk, so `receipts` and state agree.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from target_segment_api import timestamp
 from target_segment_api.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from target_segment_api.batch import Outgoing
+
+
+class Notes(Protocol):
+    """What is told of accepted events."""
+
+    def add(self, events: Sequence[Outgoing]) -> None:
+        """Note that one batch of *events* was accepted."""
+
+    def sync(self) -> None:
+        """Return when every note is safe."""
+
+    def close(self) -> None:
+        """Sync, and let go of what is held."""
 
 
 class Receipts:
@@ -26,7 +39,7 @@ class Receipts:
         self._journal = Journal(path) if path else None
         self._batches = 0
 
-    def add(self, events: Iterable[Outgoing]) -> None:
+    def add(self, events: Sequence[Outgoing]) -> None:
         """Note that one batch of *events* was accepted; it is on disk after the next `sync`."""
         if self._journal is None:
             return

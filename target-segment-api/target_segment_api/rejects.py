@@ -7,7 +7,7 @@ One JSON object a line: `rejected_at`, `stream`, `key`, `message_id`, `reasons`,
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from target_segment_api import timestamp
 from target_segment_api.errors import DeliveryStopped
@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 
 _FIRST_EVENTS = 100
 """If Segment would take none of the first so many, something else is wrong."""
+
+
+class SetsAside(Protocol):
+    """What takes events that Segment would not take, or did not."""
+
+    def add(
+        self, *, event: Any, reasons: Sequence[str], stream: str, key: Any, message_id: str | None
+    ) -> None:
+        """Set *event* aside; it is safe after the next `sync`."""
+
+    def check(self, events: int) -> None:
+        """Let the run go on, after *events* altogether, or raise `DeliveryStopped`."""
+
+    def sync(self) -> None:
+        """Return when everything that was set aside is safe."""
+
+    def close(self) -> None:
+        """Sync, and let go of what is held."""
 
 
 class Rejects:

@@ -14,7 +14,6 @@ from target_segment_api.errors import DeliveryStopped
 from target_segment_api.event import Event, call_of, text_id, to_event
 from target_segment_api.identity import message_id
 from target_segment_api.loop import has_passed, mark
-from target_segment_api.rules import problems
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -51,6 +50,7 @@ class EventSink(Sink):
         self._settings = target.settings
         self._dispatcher = target.dispatcher
         self._budget = target.budget
+        self._problems = target.problems
         self._tally = target.dispatcher.books.of(stream_name)
         self._call = call_of(stream_name, schema["properties"])
         if self._call is None and not _is_removed(target, stream_name):
@@ -73,6 +73,7 @@ class EventSink(Sink):
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
         tally = self._tally
         tally.records += 1
+        self.record_counter_metric.increment()
         if not all(name in record for name in self.key_properties):
             raise MissingKeyPropertiesError(
                 f"A record of stream {self.stream_name!r} lacks its key "
@@ -105,7 +106,7 @@ class EventSink(Sink):
             if key:
                 event["messageId"] = key
             body = encode(event)
-            reasons = problems(event)
+            reasons = self._problems(event)
             if not key:
                 reasons.append("messageId is missing, and message_id is keep.")
         else:
@@ -113,7 +114,7 @@ class EventSink(Sink):
             # An event never changes, so it needs no version; its position in some spool is none.
             identifier = message_id(settings.namespace, name, key, None, content)
             body = b'{"messageId":"%b",%b' % (identifier.encode(), content[1:])
-            reasons = problems(event)
+            reasons = self._problems(event)
         if len(body) > settings.max_event_bytes:
             reasons.append(f"It has {len(body):,} bytes; {settings.max_event_bytes:,} are allowed.")
         if not reasons:

@@ -25,6 +25,9 @@ from target_segment_api.dispatcher import Dispatcher
 from target_segment_api.encoding import encode
 from target_segment_api.errors import BudgetReached
 from target_segment_api.reader import Reader
+from target_segment_api.receipts import Receipts
+from target_segment_api.rejects import Rejects
+from target_segment_api.rules import problems
 from target_segment_api.settings import Settings, mistakes
 from target_segment_api.sinks import EventSink
 
@@ -34,9 +37,12 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
+
+    from target_segment_api.event import Event
 
 _log = logging.getLogger("target-segment-api")
 
@@ -55,6 +61,9 @@ class TargetSegmentApi(Target):
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
+
+    problems: Callable[[Event], list[str]] = staticmethod(problems)
+    """Every reason why Segment would not take an event."""
 
     message_reader: Reader
     _sinks_active: dict[str, EventSink]  # type: ignore[assignment]  # no other kind is made here
@@ -91,7 +100,9 @@ class TargetSegmentApi(Target):
             settings,
             transport=Silent if settings.dry_run else lambda: Client(settings),
             write_state=self._write_state_message,
-            find_key=lambda: Client(settings).find_key(),
+            rejects=Rejects(settings.rejects_path, settings.max_rejects),
+            receipts=Receipts(None if settings.dry_run else settings.receipts_path),
+            find_key=lambda: Client(settings).look_up().known,
         )
 
     @classmethod
