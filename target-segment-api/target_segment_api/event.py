@@ -12,15 +12,16 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from target_segment_api import timestamp
+from target_segment_api.encoding import decode
 
 Event: TypeAlias = dict[str, Any]
 """One call of Segment's Tracking API, as the JSON object that is sent."""
 
 CALLS: Final = ("alias", "group", "identify", "page", "screen", "track")
 """The calls that the Tracking API has; `delete` is not among them."""
+
+_ID_DIGITS: Final = 4000  # `1e999999999` is a whole number, too, and Python writes none of 4,301
 
 _NEVER: Final = frozenset(
     {
@@ -30,6 +31,7 @@ _NEVER: Final = frozenset(
         "receivedAt",
         "sentAt",
         "type",
+        "version",
         "writeKey",
         "_originals",  # the tap's own: what no target could have taken
     }
@@ -64,22 +66,35 @@ def to_event(call: str, record: dict[str, Any]) -> Event:
     that `rules.problems` can name it.
     """
     event: Event = {"type": call}
-    for column, field, read in _FIELDS[call]:
+    for column, field, usual, read in _FIELDS[call]:
         value = record.get(column)
         if value is not None and value != "":
-            event[field] = read(value)
-    extra = _object(record.get("extra"))
+            found = value if type(value) is usual else read(value)
+            if found is not None:  # the text `null` is none either
+                event[field] = found
+    if extra := record.get("extra"):
+        _restore(event, _object(extra))
+    return event
+
+
+def _restore(event: Event, extra: Any) -> None:
+    """Put the top-level fields that the tap has no column for back where they were."""
     if isinstance(extra, dict):
         for field, value in extra.items():
             if field not in _NEVER:
                 event.setdefault(field, value)
-    return event
 
 
 def text_id(value: Any) -> Any:
     """Return the id *value* as text if it is a whole number, for Segment drops other ids."""
-    if isinstance(value, float | Decimal) and value == value // 1:
-        value = int(value)
+    if isinstance(value, float | Decimal):
+        number = Decimal(value)
+        is_whole = (
+            number.is_finite()
+            and number.adjusted() < _ID_DIGITS
+            and number == number.to_integral_value()
+        )
+        return str(int(number)) if is_whole else value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
@@ -92,8 +107,8 @@ def _as_it_is(value: Any) -> Any:
 def _object(value: Any) -> Any:
     """Read an object that came as JSON text: from `payload_format: json_string`, or a column."""
     if isinstance(value, str):
-        with suppress(msgspec.DecodeError):
-            return _decode(value)
+        with suppress(ValueError):
+            return decode(value)
     return value
 
 
@@ -103,32 +118,32 @@ def _moment(value: Any) -> Any:
     return value
 
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
-
-_Field: TypeAlias = tuple[str, str, Callable[[Any], Any]]
+_Field: TypeAlias = tuple[str, str, type, Callable[[Any], Any]]
+"""A column, its field in the event, the type that it usually has and needs no reading, and how
+any other is read."""
 
 _COMMON: Final[tuple[_Field, ...]] = (
-    ("user_id", "userId", text_id),
-    ("anonymous_id", "anonymousId", text_id),
-    ("timestamp", "timestamp", _moment),
-    ("channel", "channel", _as_it_is),
-    ("context", "context", _object),
-    ("integrations", "integrations", _object),
+    ("user_id", "userId", str, text_id),
+    ("anonymous_id", "anonymousId", str, text_id),
+    ("timestamp", "timestamp", type(None), _moment),
+    ("channel", "channel", str, _as_it_is),
+    ("context", "context", dict, _object),
+    ("integrations", "integrations", dict, _object),
 )
 _NAMED: Final[tuple[_Field, ...]] = (
-    ("name", "name", _as_it_is),
-    ("category", "category", _as_it_is),
-    ("properties", "properties", _object),
+    ("name", "name", str, _as_it_is),
+    ("category", "category", str, _as_it_is),
+    ("properties", "properties", dict, _object),
 )
 _FIELDS: Final[dict[str, tuple[_Field, ...]]] = {
-    "alias": (*_COMMON, ("previous_id", "previousId", text_id)),
-    "group": (*_COMMON, ("group_id", "groupId", text_id), ("traits", "traits", _object)),
-    "identify": (*_COMMON, ("traits", "traits", _object)),
+    "alias": (*_COMMON, ("previous_id", "previousId", str, text_id)),
+    "group": (*_COMMON, ("group_id", "groupId", str, text_id), ("traits", "traits", dict, _object)),
+    "identify": (*_COMMON, ("traits", "traits", dict, _object)),
     "page": (*_COMMON, *_NAMED),
     "screen": (*_COMMON, *_NAMED),
     "track": (
         *_COMMON,
-        ("event", "event", _as_it_is),
-        ("properties", "properties", _object),
+        ("event", "event", str, _as_it_is),
+        ("properties", "properties", dict, _object),
     ),
 }

@@ -33,7 +33,7 @@ class Journal:
         self._path = path
         self._file: int | None = None
         self._unsynced = False
-        if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        if not is_writable(path):
             raise FileUnusable(f"{path} cannot be written. Choose another path, or allow it.")
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
@@ -51,6 +51,7 @@ class Journal:
             while lines:
                 lines = lines[os.write(self._file, lines) :]
         except OSError as error:
+            self._release()  # what was written may be torn, which the next `_open` mends
             raise FileUnusable(f"{self._path} cannot be written: {error.strerror}.") from error
         self._unsynced = True
 
@@ -71,6 +72,9 @@ class Journal:
     def close(self) -> None:
         """Sync, and let go of the file."""
         self.sync()
+        self._release()
+
+    def _release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -89,6 +93,14 @@ class Journal:
         if not size:
             _sync_folder(self._path)
         return file, lines
+
+
+def is_writable(path: Path) -> bool:
+    """Tell whether a journal could be at *path*."""
+    if path.exists():
+        return not path.is_dir() and os.access(path, os.W_OK)
+    folder = path.absolute().parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 class Line(NamedTuple):
@@ -131,10 +143,13 @@ def rewriting(path: Path) -> Iterator[Rewrite]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            is_ours = _is_at(path, file)  # else it was replaced before we had the lock
+        except OSError:
+            is_ours = False
+        if not is_ours:
             raise FileUnusable(
                 f"{path} is in use by a target that is running. Try again when it has ended."
-            ) from error
+            )
         yield Rewrite(path, file)
     finally:
         os.close(file)
@@ -148,18 +163,30 @@ class Rewrite:
         self._file = file
 
     def keep(self, lines: Iterable[Line]) -> None:
-        """Let the file hold *lines* and nothing else, durably."""
+        """Let the file hold *lines* and nothing else, durably.
+
+        Raises:
+            FileUnusable: that is not possible; the file is as it was.
+        """
         text = b"".join(line.text + b"\n" for line in lines)
         fresh = self._path.with_name(f"{self._path.name}.new")
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            while text:
-                text = text[os.write(file, text) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-        fresh.replace(self._path)
-        _sync_folder(self._path)
+            fresh.unlink(missing_ok=True)  # of somebody who was killed here
+            _write_new(fresh, text)
+            fresh.replace(self._path)
+            _sync_folder(self._path)
+        except OSError as error:
+            raise FileUnusable(f"{fresh} cannot be written: {error.strerror}.") from error
+
+
+def _write_new(path: Path, text: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        while text:
+            text = text[os.write(file, text) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _entry(text: bytes) -> dict[str, Any] | None:

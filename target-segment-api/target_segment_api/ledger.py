@@ -9,7 +9,9 @@ outstanding, in whatever order the lanes finished.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
+
+_FEW: Final = 64
 
 
 class Epoch:
@@ -26,10 +28,11 @@ class Epoch:
 
 
 class Ledger:
-    """Keeps one epoch for each state that waits, never more than events are outstanding."""
+    """Keeps epochs, at most about twice as many as events were outstanding at once."""
 
     def __init__(self) -> None:
         self._epochs = deque([Epoch()])
+        self._fold_at = _FEW
 
     def take(self) -> Epoch:
         """Count one event as outstanding; return what it has to be settled with."""
@@ -45,6 +48,9 @@ class Ledger:
             return
         current.state = state
         self._epochs.append(Epoch())
+        if len(self._epochs) > self._fold_at:
+            self._fold()
+            self._fold_at = max(_FEW, 2 * len(self._epochs))
 
     def reached(self) -> Any:
         """Return the newest state that has become true since the last call, or None."""
@@ -52,6 +58,21 @@ class Ledger:
         while len(self._epochs) > 1 and self._epochs[0].outstanding == 0:
             state = self._epochs.popleft().state
         return state
+
+    def _fold(self) -> None:
+        """Forget epochs that wait only for an earlier one; their states are true with its own.
+
+        One slow batch could else keep every state of the minutes that it takes.
+        """
+        current = self._epochs.pop()
+        kept: deque[Epoch] = deque()
+        for epoch in self._epochs:
+            if kept and epoch.outstanding == 0:
+                kept[-1].state = epoch.state
+            else:
+                kept.append(epoch)
+        self._epochs = kept
+        self._epochs.append(current)
 
     @property
     def outstanding(self) -> int:

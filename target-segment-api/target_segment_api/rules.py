@@ -127,8 +127,8 @@ def explain(event: Event) -> list[str]:
 
 def is_valid(event: Event) -> bool:
     """Tell whether *event* keeps its JSON Schema."""
-    validator = _VALIDATORS.get(event.get("type", ""))
-    return validator is not None and validator.is_valid(event)
+    call = event.get("type")
+    return call in CALLS and _VALIDATORS[call].is_valid(event)
 
 
 def problems(event: Event) -> list[str]:

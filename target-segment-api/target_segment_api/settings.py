@@ -98,8 +98,10 @@ def mistakes(config: Mapping[str, Any]) -> list[str]:
             f"max_event_bytes ({config['max_event_bytes']:,}) does not fit into max_batch_bytes "
             f"({config['max_batch_bytes']:,}). Raise the one or lower the other."
         )
-    if config["rejects_path"] == config.get("receipts_path"):
+    receipts = config.get("receipts_path")
+    if receipts and Path(receipts).absolute() == Path(config["rejects_path"]).absolute():
         found.append("rejects_path and receipts_path are the same file. Give each its own.")
-    if any(character in config["write_key"] for character in ":/?# \t\n"):
+    key = config["write_key"]
+    if not (key.isascii() and key.isprintable()) or any(sign in key for sign in ":/?# "):
         found.append("write_key holds a character that no write key has. Copy it from Segment.")
     return found

@@ -17,6 +17,7 @@ from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.singerlib.exceptions import InvalidInputLine
 
 from target_segment_api.budget import Budget
 from target_segment_api.client import Client, Silent
@@ -117,15 +118,16 @@ class TargetSegmentApi(Target):
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         # As the SDK's own, without its validation, its copies, and its parsing of dates, which
         # together cost ten times what is left. Stream maps and flattening are the SDK's.
-        self._assert_line_requires(message_dict, requires={"stream", "record"})
-        stream = message_dict["stream"]
+        stream, given = message_dict.get("stream"), message_dict.get("record")
+        if not isinstance(stream, str) or not isinstance(given, dict):
+            raise InvalidInputLine("It lacks stream or record.")
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         for stream_map in self.mapper.stream_maps[stream]:
-            record = message_dict["record"]
+            record: dict[str, Any] | None = given
             sink = self._sinks_active[stream_map.stream_alias]
             if type(stream_map) is not SameRecordTransform or stream_map.flattening_enabled:
-                record = stream_map.transform(record.copy())
+                record = stream_map.transform(given.copy())
             if record is None:
                 sink.skip()
                 continue

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _ANY = re.compile(
     r"(\d{4}-\d\d-\d\d)"
-    r"(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?",
+    r"(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?)?",
     re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -24,10 +25,15 @@ _MILLISECONDS: Final = 100_000_000_000  # a larger number of seconds would lie p
 
 def written(value: Any) -> bool:
     """Tell whether *value* is a real moment, written as `write` writes it."""
-    if not isinstance(value, str) or not _WRITTEN.fullmatch(value):
+    return isinstance(value, str) and _is_written(value)
+
+
+@lru_cache(maxsize=1024)  # an event's is asked for when it is written, and when it is checked
+def _is_written(text: str) -> bool:
+    if not _WRITTEN.fullmatch(text):
         return False
     try:
-        datetime.fromisoformat(value[:-1])
+        datetime.fromisoformat(text[:-1])
     except ValueError:
         return False
     return True
