@@ -1,0 +1,37 @@
+"""The words that the parts of a mapping share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+
+class Missing(Enum):
+    """What JavaScript calls undefined: there is no value, not even null."""
+
+    MISSING = "missing"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Final = Missing.MISSING
+
+Resolve: TypeAlias = Callable[[Any], Any]
+"""Takes the root (a record, or one element of it) and returns a value, or `MISSING`."""
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where in a configuration something stands: `("traits", "name", "@if")`."""
+
+
+class Mistake(NamedTuple):
+    """One thing that is wrong in a mapping; they are told all at once."""
+
+    place: Place
+    reason: str
+    """A sentence, with what to do about it."""
+
+    def __str__(self) -> str:
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
+        return f"{where.lstrip('.')}: {self.reason}" if where else self.reason
