@@ -164,6 +164,10 @@ class Segment:
         """Return all requests, in the order they were complete."""
         return self._lines_of("requests")
 
+    def lines(self, page: str) -> list[bytes]:
+        """Return the lines of a *page* as they are, which keep the digits of numbers."""
+        return self._ask("GET", page).content.splitlines()
+
     def signal(self, number: int) -> None:
         """Send it the signal *number*, and do not wait."""
         assert self._process is not None
@@ -190,7 +194,7 @@ class Segment:
         return answer
 
     def _lines_of(self, page: str) -> list[Json]:
-        return [json.loads(line) for line in self._ask("GET", page).content.splitlines()]
+        return [json.loads(line) for line in self.lines(page)]
 
     def _end(self) -> int:
         assert self._process is not None
