@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import http.client
 import itertools
+import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import zlib
@@ -32,6 +34,7 @@ MAX_BODY = 4 * MIB
 NEXT_SECRET = "not-a-real-secret-either"  # noqa: S105
 NO_EVENT = b'{"type":"order","messageId":"order-1"}'
 ENGAGE_ONLY = {"All": False, "Webhooks": True}
+NO_LINGER = struct.pack("ii", 1, 0)  # closing is a reset
 NUMBERS = itertools.count(1)
 
 
@@ -512,6 +515,52 @@ def test_slow_client_is_cut_off_and_others_are_served(receiver: Receiver) -> Non
         wait_until(was_cut_off)
 
     assert delivery.body not in stored(receiver)
+
+
+def test_requests_sent_ahead_are_answered_in_order(receiver: Receiver) -> None:
+    """Who does not wait for an answer before the next request gets each, and in its turn."""
+    sent = [single(new_event()) for _ in range(3)]
+    first, second, third = (head_of(delivery) + delivery.body for delivery in sent)
+    nowhere = b"GET /nowhere HTTP/1.1\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"
+    with connect(receiver) as client:
+        client.sendall(first + nowhere + second + third[:-1])
+        receiver.get("/health")  # by now it waits for the rest of the third
+        client.sendall(third[-1:] + nowhere + last)
+
+        answers = client.makefile("rb").read()
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [
+        b"200",
+        b"404",
+        b"200",
+        b"200",
+        b"404",
+        b"200",
+    ]
+    bodies = [delivery.body for delivery in sent]
+    assert [body for body in stored(receiver) if body in bodies] == bodies
+
+
+def test_clients_that_reset_leave_nothing_behind(tmp_path: Path) -> None:
+    """Strangers who break their connections off after an answer take no memory with them."""
+    with Receiver(tmp_path) as receiver:
+        for _ in range(500):
+            reset_after_answer(receiver)
+        before = receiver.memory_peak()
+        for _ in range(3000):
+            reset_after_answer(receiver)
+        after = receiver.memory_peak()
+
+    assert after - before < 4 * MIB
+
+
+def reset_after_answer(receiver: Receiver) -> None:
+    """Ask for something that is not there, and answer the answer with a reset."""
+    with connect(receiver) as client:
+        client.sendall(b"GET /nowhere HTTP/1.1\r\n\r\n")
+        assert b" 404 " in client.recv(1000)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
 
 
 def test_thousands_of_idle_connections_do_not_shut_out_an_honest_client(receiver: Receiver) -> None:

@@ -125,7 +125,11 @@ class Connection(HttpToolsProtocol):
     @override
     def on_response_complete(self) -> None:
         self._whole.flush()
-        super().on_response_complete()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            # Not uvicorn's: its timer for each response would hold a connection that is reset.
+            self.flow.resume_reading()
         if not self.transport.is_closing() and self not in self._reading:
             self._idle[self] = time.monotonic()
 

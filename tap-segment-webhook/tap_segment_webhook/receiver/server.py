@@ -82,7 +82,6 @@ class Receiver:
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
-                timeout_keep_alive=3600,  # Connection.sweep closes idle ones
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
