@@ -40,7 +40,7 @@ class Patience:
         with self._changed:
             while True:
                 now = time.monotonic()
-                if now >= self._give_up_at:
+                if max(now, self._closed_until) >= self._give_up_at:
                     return False
                 wait = max(self._closed_until, self._next_send) - now
                 if wait <= 0:
@@ -72,8 +72,8 @@ class Patience:
         with self._changed:
             now = time.monotonic()
             end = min(since + self.retry_for_seconds, self._give_up_at)
-            if now >= end:
-                return False
+            if max(now, self._closed_until) >= end:
+                return False  # also if the server asks for more time than there is
             longest = min(max(_FIRST_SECONDS, _SHARE * (now - since)), _LONGEST_SECONDS)
             seconds = 0.0 if attempt == 1 else longest * random.uniform(0.5, 1.0)  # noqa: S311
             seen, wake_at = self._successes, min(now + seconds, end)
