@@ -278,10 +278,13 @@ class Dispatcher:
             self._check_rejects()
 
     def _check_rejects(self) -> None:
+        total = self.books.total()
         try:
-            self._rejects.check(self.books.total()["events"])
+            self._rejects.check(total["sent"] + total["rejected"])
         except DeliveryStopped as error:
             self._fail(error)
+            # At once: what the lanes hold would mostly be refused as well, event by event.
+            self._patience.give_up_at(time.monotonic())
 
     def _fail(self, error: DeliveryStopped | FileUnusable) -> DeliveryStopped | FileUnusable:
         """Keep the first *error*, and let what is under way end soon."""

@@ -67,7 +67,7 @@ class Rejects:
         self.count += 1
 
     def check(self, events: int) -> None:
-        """Let the run go on, after *events* altogether, unless it makes mere rejects.
+        """Let the run go on, unless it makes mere rejects of the *events* it knows anything of.
 
         Raises:
             DeliveryStopped: too many were set aside.
@@ -77,7 +77,7 @@ class Rejects:
                 f"More than max_rejects ({self._max:,}) events were set aside. Look at "
                 f"`segment-sender rejects list` ({self._path}), mend the cause, and run again."
             )
-        if self.count == events == _FIRST_EVENTS:
+        if self.count == events >= _FIRST_EVENTS:
             raise DeliveryStopped(
                 f"All of the first {events} events were set aside. Look at "
                 f"`segment-sender rejects list` ({self._path}): a wrong endpoint or mapping "
