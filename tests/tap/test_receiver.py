@@ -494,6 +494,17 @@ def test_header_flood_is_cut_off(receiver: Receiver) -> None:
     assert receiver.memory_peak() - before < 16 * MIB
 
 
+def test_flood_of_requests_sent_ahead_is_cut_off(tmp_path: Path) -> None:
+    """Who asks and asks without waiting for an answer is not listened to for long."""
+    with Receiver(tmp_path) as receiver:
+        before = receiver.memory_peak()
+        with connect(receiver) as client, pytest.raises(ConnectionError):
+            client.sendall(b"GET /nowhere HTTP/1.1\r\n\r\n" * 1_000_000)
+
+        assert counts(receiver.deliver(single(new_event())))["stored"] == 1
+        assert receiver.memory_peak() - before < 32 * MIB
+
+
 def test_slow_client_is_cut_off_and_others_are_served(receiver: Receiver) -> None:
     """Whoever drips a request is not waited for, and holds up nobody."""
     delivery = single(new_event())
@@ -553,6 +564,19 @@ def test_clients_that_reset_leave_nothing_behind(tmp_path: Path) -> None:
         after = receiver.memory_peak()
 
     assert after - before < 4 * MIB
+
+
+def test_client_that_resets_before_its_answers_is_no_error(tmp_path: Path) -> None:
+    """Requests whose client is gone are no failure of ours: the log stays silent."""
+    with Receiver(tmp_path) as receiver:
+        for _ in range(20):
+            with connect(receiver) as client:
+                sent = [single(new_event()) for _ in range(3)]
+                client.sendall(b"".join(head_of(each) + each.body for each in sent))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        assert counts(receiver.deliver(single(new_event())))["stored"] == 1
+
+    assert "Traceback" not in receiver.log
 
 
 def reset_after_answer(receiver: Receiver) -> None:

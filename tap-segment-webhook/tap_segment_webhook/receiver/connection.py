@@ -1,4 +1,4 @@
-"""Bounds on connections, which uvicorn leaves to a proxy: number, time, header size."""
+"""Bounds on connections, which uvicorn leaves to a proxy: number, time, head, requests ahead."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ MAX_CONNECTIONS: Final = 2048
 REQUEST_SECONDS: Final = 15.0  # from a request's first byte, or the connection, to its last
 IDLE_SECONDS: Final = 75.0  # a kept-alive connection between two requests
 MAX_HEAD_BYTES: Final = 64 << 10
+MAX_AHEAD: Final = 16  # requests sent before the answer to an earlier one
 _SWEEP_SECONDS: Final = 1.0
 _INTERIM: Final = b"HTTP/1.1 100 "
 _TOO_LARGE: Final = (
@@ -46,9 +47,10 @@ class _Whole:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was kept."""
+        """Send what was kept, unless nobody is there to take it."""
         parts, self._parts = self._parts, []
-        self._transport.write(b"".join(parts))
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
 
     def close(self) -> None:
         """Send what was kept, then close."""
@@ -102,11 +104,15 @@ class Connection(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if len(self.pipeline) > MAX_AHEAD:
+            self.abandon()
+            return
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             self._head_bytes += len(data)
@@ -114,9 +120,10 @@ class Connection(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
         elif not cycle.more_body:
-            # Complete: from here on it is we who keep the client waiting.
             self._head_bytes = 0
-            self._leave()
+            if not self.flow.write_paused:  # else it does not read its answers
+                # Complete: from here on it is we who keep the client waiting.
+                self._leave()
             return
         if self not in self._reading:
             self._leave()
@@ -130,7 +137,8 @@ class Connection(HttpToolsProtocol):
         else:
             # Not uvicorn's: its timer for each response would hold a connection that is reset.
             self.flow.resume_reading()
-        if not self.transport.is_closing() and self not in self._reading:
+        if self in self.connections and self not in self._reading:
+            self._idle.pop(self, None)
             self._idle[self] = time.monotonic()
 
     def _leave(self) -> None:
