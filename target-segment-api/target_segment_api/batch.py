@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from target_segment_api.changes import Change
     from target_segment_api.ledger import Epoch
 
 _HEAD: Final = b'{"batch":['
@@ -28,6 +29,8 @@ class Outgoing(NamedTuple):
     """The values of the record's key."""
     epoch: Epoch
     """The part of the input, between two states, that it belongs to."""
+    change: Change | None = None
+    """The change of the row that it was made of, where changes are remembered."""
 
 
 class Batch:

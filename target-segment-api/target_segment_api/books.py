@@ -1,7 +1,7 @@
-"""The books: what became of each event, by stream. Pure.
+"""The books: what became of each record and event, by stream. Pure.
 
-Always `events = sent + rejected + looped + pending`, and
-`records = skipped + those that became events`.
+Always `events = sent + rejected + looped + pending`, and every record is
+skipped, unchanged, or became events.
 """
 
 from __future__ import annotations
@@ -9,16 +9,45 @@ from __future__ import annotations
 from typing import Any
 
 
+class CallTally:
+    """The figures of one call of a mapping."""
+
+    __slots__ = ("events", "invalid", "rows", "sample", "skipped")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        """Rows that it was asked about."""
+        self.skipped = 0
+        """Rows that its trigger did not mean."""
+        self.events = 0
+        """Events that it made."""
+        self.invalid = 0
+        """Events of those that were set aside before they were sent."""
+        self.sample: dict[str, Any] | None = None
+        """The first event that it made."""
+
+
 class Tally:
     """The figures of one stream, which only grow."""
 
-    __slots__ = ("events", "looped", "records", "rejected", "sent", "skipped")
+    __slots__ = (
+        "calls",
+        "events",
+        "looped",
+        "records",
+        "rejected",
+        "sent",
+        "skipped",
+        "unchanged",
+    )
 
     def __init__(self) -> None:
         self.records = 0
         """RECORD messages read."""
         self.skipped = 0
-        """Records that no call is known for, or that a stream map filtered out."""
+        """Records that became no event: no call is known for them, or none meant them."""
+        self.unchanged = 0
+        """Records that are as they were when they were last sent."""
         self.events = 0
         """Events made of records."""
         self.sent = 0
@@ -27,6 +56,12 @@ class Tally:
         """Events set aside, with their reasons, in the rejects file."""
         self.looped = 0
         """Events that this target had sent before, and did not send again."""
+        self.calls: list[CallTally] = []
+        """Those of each call of a mapped stream."""
+
+    def begin_calls(self, count: int) -> None:
+        """Keep the figures of *count* calls, unless they are kept already."""
+        self.calls = self.calls or [CallTally() for _ in range(count)]
 
     @property
     def pending(self) -> int:
@@ -38,7 +73,7 @@ class Tally:
         return {name: getattr(self, name) for name in FIGURES}
 
 
-FIGURES = ("records", "skipped", "events", "sent", "rejected", "looped", "pending")
+FIGURES = ("records", "skipped", "unchanged", "events", "sent", "rejected", "looped", "pending")
 
 
 class Books:
@@ -65,7 +100,8 @@ class Books:
 def sentence(figures: dict[str, int]) -> str:
     """Return *figures* as one sentence."""
     return (
-        f"{figures['records']:,} records read ({figures['skipped']:,} skipped); "
+        f"{figures['records']:,} records read ({figures['skipped']:,} skipped, "
+        f"{figures['unchanged']:,} unchanged); "
         f"{figures['events']:,} events = {figures['sent']:,} sent + {figures['rejected']:,} "
         f"rejected + {figures['looped']:,} looped + {figures['pending']:,} pending."
     )

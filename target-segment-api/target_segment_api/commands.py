@@ -14,7 +14,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 from singer_sdk.exceptions import ConfigValidationError
 
+from target_segment_api.cases import run
 from target_segment_api.check import check as examine
+from target_segment_api.encoding import encode
 from target_segment_api.journal import read
 from target_segment_api.preview import PreviewTarget, describe
 from target_segment_api.retry import retry
@@ -39,8 +41,7 @@ def with_config(command: Command) -> Command:
     return option(command)
 
 
-def _make(kind: type[AnyTarget], names: tuple[str, ...]) -> AnyTarget:
-    """Return a target with the settings that *names* name."""
+def _read(names: tuple[str, ...]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name in names:
         if name != "ENV":
@@ -48,8 +49,13 @@ def _make(kind: type[AnyTarget], names: tuple[str, ...]) -> AnyTarget:
                 config.update(json.loads(Path(name).read_bytes()))
             except (OSError, ValueError) as error:
                 raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+    return config
+
+
+def _make(kind: type[AnyTarget], names: tuple[str, ...]) -> AnyTarget:
+    """Return a target with the settings that *names* name."""
     try:
-        return kind(config=config, parse_env_config=not names or "ENV" in names)
+        return kind(config=_read(names), parse_env_config=not names or "ENV" in names)
     except ConfigValidationError as error:
         raise click.ClickException("\n".join(error.errors)) from error
 
@@ -85,8 +91,14 @@ def check(config: tuple[str, ...]) -> None:
 @main.command()
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--show-values", is_flag=True, help="Show the values of the sample events.")
 @click.argument("file", type=click.File("rb"), default="-")
-def preview(config: tuple[str, ...], as_json: bool, file: IO[bytes]) -> None:  # noqa: FBT001
+def preview(
+    config: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001
+    show_values: bool,  # noqa: FBT001
+    file: IO[bytes],
+) -> None:
     """Tell what the target would send, from the Singer messages in FILE or standard input.
 
     Sends nothing and writes no file. Exits with 1 if an event would be set aside.
@@ -108,9 +120,34 @@ def preview(config: tuple[str, ...], as_json: bool, file: IO[bytes]) -> None:  #
 
         target.message_reader.on_pause = advance
         target.listen(file)  # type: ignore[arg-type]  # the reader takes bytes
-    findings = target.findings()
-    click.echo(json.dumps(findings, indent=2) if as_json else describe(findings))
+    findings = target.findings(show_values=show_values)
+    click.echo(encode(findings) if as_json else describe(findings))
     sys.exit(1 if findings["invalid"] else 0)
+
+
+@main.command("test")
+@with_config
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def run_cases(config: tuple[str, ...], files: tuple[Path, ...]) -> None:
+    """Try mappings on the cases of FILES: YAML with records and the events they must become.
+
+    Needs no write key and sends nothing. Exits with 1 if a case fails.
+    """
+    given = _read(config)
+    if not config and (mappings := os.environ.get("TARGET_SEGMENT_API_MAPPINGS")):
+        given["mappings"] = json.loads(mappings)
+    failed = count = 0
+    for path in files:
+        for result in run(path, given):
+            count += 1
+            failed += bool(result.faults)
+            click.echo(f"{'FAILED' if result.faults else 'ok':<8}{path}: {result.name}")
+            for fault in result.faults:
+                click.echo(f"        {fault}")
+    click.echo(f"{count:,} cases, {failed:,} failed.")
+    sys.exit(1 if failed or not count else 0)
 
 
 @main.group()

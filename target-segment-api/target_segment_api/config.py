@@ -34,6 +34,41 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
         description="Instead of the region's: any base URL that ends in `/v1`.",
     ),
     th.Property(
+        "mappings",
+        th.ObjectType(additional_properties=th.ArrayType(th.ObjectType(additional_properties=True))),
+        title="Mappings",
+        description=(
+            "Which calls the rows of a stream become: stream, or glob of streams, to a list of "
+            "calls. A stream named after a call, with the tap's columns, needs none."
+        ),
+    ),
+    th.Property(
+        "strict_parity",
+        th.BooleanType,
+        default=False,
+        title="Strict Parity",
+        description=(
+            "Send what Segment Connections sends, also where that is not what Segment's spec says."
+        ),
+    ),
+    th.Property(
+        "changed_only",
+        th.BooleanType,
+        default=False,
+        title="Changed Only",
+        description=(
+            "Remember what was sent of each row of a mapped stream, send only rows that are new, "
+            "changed or deleted, and tell mappings which (`row_state`)."
+        ),
+    ),
+    th.Property(
+        "changes_path",
+        th.StringType(min_length=1),
+        default="segment-changes.db",
+        title="Changes Path",
+        description="The file that `changed_only` remembers rows in.",
+    ),
+    th.Property(
         "max_batch_events",
         th.IntegerType(minimum=1, maximum=2500),
         default=225,

@@ -22,6 +22,7 @@ from target_segment_api.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from target_segment_api.changes import Change, Changes
     from target_segment_api.client import Transport
     from target_segment_api.receipts import Notes
     from target_segment_api.rejects import SetsAside
@@ -47,6 +48,7 @@ class Dispatcher:
         write_state: called with each state that has become true, in order.
         rejects: where events are set aside.
         receipts: where accepted events are noted.
+        changes: what remembers rows that were sent, or None.
         find_key: tells whether Segment knows the write key, or None if it cannot.
     """
 
@@ -58,6 +60,7 @@ class Dispatcher:
         write_state: Callable[[Any], None],
         rejects: SetsAside,
         receipts: Notes,
+        changes: Changes | None = None,
         find_key: Callable[[], bool | None] | None = None,
     ) -> None:
         self._settings = settings
@@ -66,6 +69,7 @@ class Dispatcher:
         self.books = Books()
         self._rejects = rejects
         self._receipts = receipts
+        self._changes = changes
         self._ledger = Ledger()
         self._patience = Patience(
             max_events_per_second=settings.max_events_per_second,
@@ -87,16 +91,25 @@ class Dispatcher:
         for lane in self._lanes:
             lane.start()
 
-    def send(self, body: bytes, message_id: str, stream: str, key: Any, user: Any) -> None:
+    def send(
+        self,
+        body: bytes,
+        message_id: str,
+        stream: str,
+        key: Any,
+        user: Any,
+        change: Change | None = None,
+    ) -> None:
         """Take one event; it is delivered after all earlier ones of the same *user*.
 
-        Waits while its lane is full.
+        Waits while its lane is full. *change* is that of the row that it was made
+        of, which is confirmed when all of its events are settled.
 
         Raises:
             DeliveryStopped: something went wrong; call `finish`.
         """
         index = hash(user) % len(self._lanes)
-        event = Outgoing(body, message_id, stream, key, self._ledger.take())
+        event = Outgoing(body, message_id, stream, key, self._ledger.take(), change)
         batch = self._gathering[index]
         limits = self._settings.max_batch_events, self._settings.max_batch_bytes
         if not batch.takes(event, *limits):
@@ -121,6 +134,14 @@ class Dispatcher:
         )
         self.books.of(stream).rejected += 1
         self._rejects.check(self.books.total()["events"])
+
+    def settle_row(self, change: Change | None) -> None:
+        """Count one event of a row as settled; with the last of them its *change* is confirmed."""
+        if change is None or self._changes is None:
+            return
+        change.outstanding -= 1
+        if change.outstanding <= 0:
+            self._changes.confirm(change)
 
     def end_epoch(self, state: Any) -> None:
         """Note that *state* is true once everything so far is settled."""
@@ -178,8 +199,11 @@ class Dispatcher:
         self._reap()
         for lane in self._lanes:
             lane.end()
+        self._sync()
         self._rejects.close()
         self._receipts.close()
+        if self._changes is not None:
+            self._changes.close()
 
     def _hand_over(self, index: int) -> Batch:
         """Give a lane what has gathered for it; return the batch that gathers next."""
@@ -238,15 +262,23 @@ class Dispatcher:
         while not self._settled.empty():
             self._enter(self._settled.get())
         state = self._ledger.reached()
-        if state is None or self._settings.dry_run:
+        if self._settings.dry_run:
             return
+        if state is not None or (self._changes is not None and self._changes.is_due):
+            self._sync()
+        if state is not None:
+            self._write_state(state)
+            self.states_written += 1
+
+    def _sync(self) -> None:
+        """Return when what was set aside, noted, and confirmed is on disk, in this order."""
         try:
             self._rejects.sync()
             self._receipts.sync()
+            if self._changes is not None:
+                self._changes.sync()
         except FileUnusable as error:
             raise self._fail(error) from error
-        self._write_state(state)
-        self.states_written += 1
 
     def _enter(self, settled: Settled) -> None:
         """Enter what became of one batch into files, books and ledger."""
@@ -268,9 +300,11 @@ class Dispatcher:
         for events in settled.accepted:
             for event in events:
                 event.epoch.outstanding -= 1
+                self.settle_row(event.change)
                 self.books.of(event.stream).sent += 1
         for event, _ in settled.refused:
             event.epoch.outstanding -= 1
+            self.settle_row(event.change)
             self.books.of(event.stream).rejected += 1
         if settled.error is not None:
             self._fail(settled.error)

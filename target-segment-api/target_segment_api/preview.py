@@ -14,6 +14,8 @@ from target_segment_api.books import FIGURES
 from target_segment_api.budget import Budget
 from target_segment_api.client import ACCEPTED, Answer
 from target_segment_api.dispatcher import Dispatcher
+from target_segment_api.encoding import encode
+from target_segment_api.mapping.field import name_kind
 from target_segment_api.receipts import Receipts
 from target_segment_api.rules import explain
 from target_segment_api.settings import Settings
@@ -108,11 +110,29 @@ class PreviewTarget(TargetSegmentApi):
         self._scales.append(_Scale())
         return self._scales[-1]
 
-    def findings(self) -> dict[str, Any]:
-        """Return what was found, after `listen`, as JSON has it."""
+    def findings(self, *, show_values: bool = False) -> dict[str, Any]:
+        """Return what was found, after `listen`, as JSON has it.
+
+        The sample events have kinds of values in place of values, unless *show_values*.
+        """
         books = self.dispatcher.books.as_dict()
+        mappings = [
+            {
+                "stream": stream,
+                "call": number,
+                "rows": call.rows,
+                "skipped": call.skipped,
+                "events": call.events,
+                "invalid": call.invalid,
+                "sample": call.sample if show_values else _mask(call.sample),
+            }
+            for stream, tally in self.dispatcher.books.streams.items()
+            for number, call in enumerate(tally.calls)
+        ]
         return {
             **books,
+            "mappings": mappings,
+            "unused_mappings": self.mappings.unused,
             "api_calls": books["total"]["sent"],
             "users": self.budget.users,
             "batches": sum(scale.batches for scale in self._scales),
@@ -122,6 +142,15 @@ class PreviewTarget(TargetSegmentApi):
                 for (stream, reason), count in self._reasons.counts.most_common()
             ],
         }
+
+
+def _mask(value: Any) -> Any:
+    """Return *value* with what kind each scalar is in its place; `type` is no secret."""
+    if isinstance(value, dict):
+        return {key: it if key == "type" else _mask(it) for key, it in value.items()}
+    if isinstance(value, list):
+        return [_mask(item) for item in value]
+    return value if value is None else f"<{name_kind(value)}>"
 
 
 def describe(findings: dict[str, Any]) -> str:
@@ -139,6 +168,15 @@ def describe(findings: dict[str, Any]) -> str:
         f"bills them), {findings['batches']:,} batches, {findings['bytes']:,} bytes before "
         "compression."
     )
+    for mapping in findings["mappings"]:
+        lines.append(
+            f"mappings.{mapping['stream']}[{mapping['call']}]: {mapping['rows']:,} rows, "
+            f"{mapping['skipped']:,} skipped by its trigger, {mapping['events']:,} events, "
+            f"{mapping['invalid']:,} of them invalid."
+        )
+        if mapping["sample"] is not None:
+            lines.append(f"    {encode(mapping['sample']).decode()}")
+    lines += [f"mappings.{stream}: no stream came." for stream in findings["unused_mappings"]]
     lines += [
         f"{fault['events']:,} of stream {fault['stream']} would be set aside: {fault['reason']}"
         for fault in findings["invalid"]

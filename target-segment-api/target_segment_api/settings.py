@@ -33,6 +33,9 @@ class Settings(NamedTuple):
     endpoint: str
     settings_url: str
     """Answers 404 to a write key that Segment does not know."""
+    strict_parity: bool
+    changes_path: Path | None
+    """None unless `changed_only` is set."""
     max_batch_events: int
     max_batch_bytes: int
     max_event_bytes: int
@@ -64,6 +67,8 @@ class Settings(NamedTuple):
             region=None if endpoint else config["region"],
             endpoint=endpoint or ENDPOINTS[config["region"]],
             settings_url=f"{endpoint or _CDN}/projects/{write_key}/settings",
+            strict_parity=bool(config["strict_parity"]),
+            changes_path=Path(config["changes_path"]) if config["changed_only"] else None,
             max_batch_events=int(config["max_batch_events"]),
             max_batch_bytes=int(config["max_batch_bytes"]),
             max_event_bytes=int(config["max_event_bytes"]),

@@ -20,11 +20,13 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
 from target_segment_api.budget import Budget
+from target_segment_api.changes import Changes
 from target_segment_api.client import Client, Silent
 from target_segment_api.config import SCHEMA, without_secret
 from target_segment_api.dispatcher import Dispatcher
 from target_segment_api.encoding import encode
 from target_segment_api.errors import BudgetReached
+from target_segment_api.mapping.mappings import Mappings
 from target_segment_api.reader import Reader
 from target_segment_api.receipts import Receipts
 from target_segment_api.rejects import Rejects
@@ -78,6 +80,8 @@ class TargetSegmentApi(Target):
             raise _invalid([without_secret(reason) for reason in error.errors]) from None
         if validate_config and (reasons := mistakes(self.config)):
             raise _invalid(reasons)
+        if validate_config and (faults := self.mappings.mistakes):
+            raise _invalid([str(fault) for fault in faults])
         self.max_parallelism = 1  # one dispatcher serves all sinks
         self.message_reader.on_pause = self._pause
         self.message_reader.on_failure = self._finish_after
@@ -94,6 +98,19 @@ class TargetSegmentApi(Target):
         return Budget(max_events=settings.max_events, max_new_users=settings.max_new_users)
 
     @cached_property
+    def mappings(self) -> Mappings:
+        """What the rows of each stream become."""
+        return Mappings(
+            self.config.get("mappings") or {}, strict_parity=bool(self.config["strict_parity"])
+        )
+
+    @cached_property
+    def changes(self) -> Changes | None:
+        """What remembers rows, if `changed_only` is set."""
+        path = self.settings.changes_path
+        return Changes(path) if path else None
+
+    @cached_property
     def dispatcher(self) -> Dispatcher:
         """What delivers; made when there is something to deliver."""
         settings = self.settings
@@ -103,6 +120,7 @@ class TargetSegmentApi(Target):
             write_state=self._write_state_message,
             rejects=Rejects(settings.rejects_path, settings.max_rejects),
             receipts=Receipts(None if settings.dry_run else settings.receipts_path),
+            changes=self.changes,
             find_key=lambda: Client(settings).look_up().known,
         )
 
@@ -113,6 +131,14 @@ class TargetSegmentApi(Target):
         super().append_builtin_config(config_jsonschema)
         for name in ("add_record_metadata", "batch_size_rows", "load_method"):
             config_jsonschema["properties"].pop(name, None)
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        super()._process_schema_message(message_dict)
+        columns = message_dict.get("bookmark_properties") or [None]
+        for stream_map in self.mapper.stream_maps[message_dict["stream"]]:
+            if sink := self._sinks_active.get(stream_map.stream_alias):
+                sink.replication_key = columns[0]
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
@@ -132,7 +158,7 @@ class TargetSegmentApi(Target):
                 sink.skip()
                 continue
             try:
-                sink.process_record(record, {})
+                sink.process_record(record, message_dict)
             except BudgetReached as error:
                 _log.warning("%s Stopping cleanly: what was read before is delivered.", error)
                 self._over_budget = True
@@ -146,7 +172,9 @@ class TargetSegmentApi(Target):
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
-        pass  # There is no table here whose old rows would have to go.
+        for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
+            if sink := self._sinks_active.get(stream_map.stream_alias):
+                sink.activate_version(message_dict["version"])
 
     @override
     def process_endofpipe(self) -> None:
@@ -157,6 +185,8 @@ class TargetSegmentApi(Target):
                 raise
             _log.error("%s", error.message)
         super().process_endofpipe()
+        for stream in self.mappings.unused:
+            _log.warning("No stream came for mappings.%s. Is its name right?", stream)
         if self._over_budget and not self.dispatcher.states_written:
             _log.warning(
                 "The budget ended before the tap's first STATE, so the next run begins where this "

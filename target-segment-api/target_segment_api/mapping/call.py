@@ -1,0 +1,220 @@
+"""One call of a mapping, compiled: which rows it is for, and the events that it makes of one.
+
+An entry is written in our YAML form, or is one of Segment's own as its Public
+API and its code export it: `actionSlug` (or `partnerAction`), `trigger` (or
+`subscribe`), `settings` (or `mapping`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from target_segment_api import timestamp
+from target_segment_api.encoding import decode, encode
+from target_segment_api.event import CALLS, Event
+from target_segment_api.mapping.directive import compile_value
+from target_segment_api.mapping.field import FIELDS, REQUIRED, SUB_FIELDS, fit
+from target_segment_api.mapping.payload import build
+from target_segment_api.mapping.trigger import compile_trigger
+from target_segment_api.mapping.value import MISSING, Mistake, ValueFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from target_segment_api.mapping.value import Place, Resolve
+
+EACH: Final = "$each"
+"""The name under which the mapping of one element finds it."""
+
+ROW_STATE: Final = "row_state"
+"""The name under which a mapping finds whether its row was `added`, `updated` or `deleted`."""
+
+STATES: Final = {"added": "new", "updated": "updated", "deleted": "deleted"}
+"""The states of a row, and the `event` that Segment's Reverse ETL makes of each."""
+
+_OWN: Final = ("call", "when", "for_each", "version")
+_ROOT_DIRECTIVE: Final = "__segment_internal_directive"
+_INTERNAL: Final = "__segment_internal_"
+_VIRTUAL: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
+
+
+class Made(NamedTuple):
+    """One event that a call made, and what is wrong with it."""
+
+    event: Event
+    faults: list[str]
+    each: Any
+    """The element that it was made of, or None."""
+
+
+class Call(NamedTuple):
+    """One entry of a mapping, ready to be used for each row."""
+
+    call: str
+    place: Place
+    when: Callable[[dict[str, Any]], bool] | None
+    for_each: Resolve | None
+    version: Resolve | None
+    fields: tuple[tuple[str, Resolve], ...]
+    whole: Resolve | None
+    """Gives all fields at once, instead of `fields`."""
+    uses_row_form: bool
+    """Whether it looks at a row as Reverse ETL gives it: `event`, `properties`, `__segment_id`."""
+    strict_parity: bool
+
+    def make(self, root: dict[str, Any]) -> Iterator[Made]:
+        """Yield the events that the row *root* makes, in order; `when` is not asked here."""
+        if self.for_each is None:
+            yield self._make_one(root, None)
+            return
+        for item in _items(self.for_each(root)):
+            yield self._make_one({**root, EACH: item}, item)
+
+    def _make_one(self, root: dict[str, Any], item: Any) -> Made:
+        faults: list[str] = []
+        fields = {}
+        for field, value in self._resolve(root, faults):
+            fitted = fit(field, value, faults)
+            if fitted is not MISSING:
+                fields[field] = fitted
+        if "timestamp" in fields and not self.strict_parity:
+            fields["timestamp"] = _moment(fields["timestamp"])
+        return Made(build(self.call, fields, strict_parity=self.strict_parity), faults, item)
+
+    def _resolve(self, root: dict[str, Any], faults: list[str]) -> Iterator[tuple[str, Any]]:
+        if self.whole is not None:
+            try:
+                found = self.whole(root)
+            except ValueFailed as error:
+                faults.append(error.reason)
+                return
+            known = FIELDS[self.call]
+            yield from ((name, value) for name, value in _members(found) if name in known)
+            return
+        for field, resolve in self.fields:
+            try:
+                yield field, resolve(root)
+            except ValueFailed as error:
+                faults.append(f"{field}: {error.reason}")
+
+
+def compile_call(
+    entry: Any, place: Place, mistakes: list[Mistake], *, strict_parity: bool
+) -> Call | None:
+    """Compile one *entry*; add what is wrong with it to *mistakes*, and return None if much is."""
+    if not isinstance(entry, dict):
+        mistakes.append(Mistake(place, "It must be an object with a call and its fields."))
+        return None
+    if exported := _unpack(entry):
+        entry, shorthand = exported, False
+    else:
+        shorthand = True
+    call = _read_call(entry, place, mistakes)
+    if call is None:
+        return None
+    text = encode(entry).decode()
+    _check_fields(call, entry, place, mistakes)
+    if EACH in text and "for_each" not in entry:
+        mistakes.append(
+            Mistake(place, f"{EACH} is used without for_each. Say which list it is of.")
+        )
+
+    def compile_part(name: str) -> Resolve | None:
+        if name not in entry:
+            return None
+        return compile_value(entry[name], (*place, name), mistakes, shorthand=shorthand)
+
+    when = None
+    if entry.get("when") is not None:
+        when = compile_trigger(entry["when"], (*place, "when"), mistakes)
+    names = [name for name in entry if name not in _OWN and not name.startswith(_INTERNAL)]
+    fields = [(name, compile_part(name)) for name in names]
+    return Call(
+        call=call,
+        place=place,
+        when=when,
+        for_each=compile_part("for_each"),
+        version=compile_part("version"),
+        fields=tuple((name, resolve) for name, resolve in fields if resolve is not None),
+        whole=compile_part(_ROOT_DIRECTIVE),
+        uses_row_form=bool(_VIRTUAL.search(text)),
+        strict_parity=strict_parity,
+    )
+
+
+def _unpack(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the entry that Segment's own export *entry* means, or None if it is none."""
+    action = entry.get("actionSlug", entry.get("partnerAction"))
+    if action is None:
+        return None
+    fields = entry.get("settings", entry.get("mapping"))
+    return {
+        **(fields if isinstance(fields, dict) else {}),
+        "call": str(action),
+        "when": entry.get("trigger", entry.get("subscribe")),
+    }
+
+
+def _read_call(entry: dict[str, Any], place: Place, mistakes: list[Mistake]) -> str | None:
+    given = entry.get("call")
+    name = given.removeprefix("send").lower() if isinstance(given, str) else ""
+    if name in CALLS:
+        return name
+    reason = f"call must be one of {', '.join(CALLS)}."
+    mistakes.append(Mistake((*place, "call"), reason + _suggest(name, CALLS)))
+    return None
+
+
+def _check_fields(call: str, entry: dict[str, Any], place: Place, mistakes: list[Mistake]) -> None:
+    known = (*FIELDS[call], *_OWN)
+    for name in entry:
+        if name not in known and not name.startswith(_INTERNAL):
+            reason = f"{call} has no such field.{_suggest(name, known)}"
+            mistakes.append(Mistake((*place, name), reason))
+    for name, members in SUB_FIELDS.items():
+        value = entry.get(name)
+        if isinstance(value, dict) and not any(key.startswith("@") for key in value):
+            mistakes.extend(
+                Mistake((*place, name, key), f"{name} has no such member.{_suggest(key, members)}")
+                for key in value
+                if key not in members and name in FIELDS[call]
+            )
+    if _ROOT_DIRECTIVE in entry:
+        return
+    mistakes.extend(
+        Mistake(place, f"{name} is needed for {call}. Map it.")
+        for name in REQUIRED[call]
+        if name not in entry
+    )
+    if call != "alias" and not {"user_id", "anonymous_id"} & entry.keys():
+        mistakes.append(Mistake(place, "Map user_id or anonymous_id: Segment needs one of them."))
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Do you mean {near[0]}?" if near else ""
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the elements of what `for_each` found: none of nothing, one of a scalar."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = decode(value)
+        except ValueError:
+            return [value]
+    if value is MISSING or value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _members(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, dict) else ()
+
+
+def _moment(value: Any) -> Any:
+    try:
+        return timestamp.write(value)
+    except ValueError:
+        return value
