@@ -54,7 +54,8 @@ class EventSink(Sink):
         self._tally = target.dispatcher.books.of(stream_name)
         self._call = call_of(stream_name, schema["properties"])
         if self._call is None and not _is_removed(target, stream_name):
-            reason = (_DELETE if stream_name == "delete" else _NO_CALL).format(stream_name)
+            is_delete = stream_name.rpartition("-")[2] == "delete"  # tap-postgres: schema-delete
+            reason = (_DELETE if is_delete else _NO_CALL).format(stream_name)
             if self._settings.on_unmapped == "fail":
                 raise DeliveryStopped(reason)
             self.logger.warning("%s", reason)
