@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from click import Group
 from harness.docs import PLUGINS, REPOSITORY, current, readme
-from tap_segment_webhook.commands import main
+from tap_segment_webhook.commands import main as segment_receiver
+from target_segment_api.commands import main as segment_sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 LINK = re.compile(r"\]\(([^)#]+)")
+PROGRAMS = {
+    "tap-segment-webhook": ("segment-receiver", segment_receiver),
+    "target-segment-api": ("segment-sender", segment_sender),
+}
 RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\]", re.MULTILINE)
 
 
@@ -43,11 +48,13 @@ def test_generated_parts_are_current(name: str) -> None:
     assert readme(name).read_text("utf-8") == current(name)
 
 
-def test_every_command_is_documented() -> None:
-    """The README of the tap names every command of segment-receiver."""
-    text = readme("tap-segment-webhook").read_text("utf-8")
+@pytest.mark.parametrize("package", PLUGINS)
+def test_every_command_is_documented(package: str) -> None:
+    """The README of a package names every command of its program."""
+    text = readme(package).read_text("utf-8")
+    program, group = PROGRAMS[package]
 
-    assert [name for name in commands(main) if f"`segment-receiver {name}" not in text] == []
+    assert [name for name in commands(group) if f"{program} {name}" not in text] == []
 
 
 @pytest.mark.parametrize("document", sorted(documents()))

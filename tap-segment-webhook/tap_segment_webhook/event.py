@@ -50,7 +50,7 @@ class Event(NamedTuple):
 _HOOKS: Final = {"parse_int": lambda digits: int(digits) if len(digits) < 4000 else digits}  # noqa: PLR2004
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     type: Any = None
     messageId: Any = None  # noqa: N815 - Segment's name
 

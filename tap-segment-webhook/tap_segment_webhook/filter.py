@@ -13,7 +13,7 @@ import msgspec
 from tap_segment_webhook.event import read_tolerantly
 
 
-class _Switches(msgspec.Struct):
+class _Switches(msgspec.Struct, gc=False):
     integrations: Any = None
 
 

@@ -19,8 +19,8 @@ class Source(NamedTuple):
     """One Segment source that may send to the receiver."""
 
     name: str
-    shared_secrets: tuple[str, ...] = ()
-    """Any of them may sign: two allow rotation without a gap."""
+    shared_secrets: tuple[bytes, ...] = ()
+    """In UTF-8. Any of them may sign: two allow rotation without a gap."""
     allow_unsigned: bool = False
 
 
@@ -64,14 +64,14 @@ def read_sources(config: Mapping[str, Any]) -> list[Source]:
     sources = [
         Source(
             entry["name"],
-            tuple(entry.get("shared_secrets") or ()),
+            tuple(secret.encode() for secret in entry.get("shared_secrets") or ()),
             bool(entry.get("allow_unsigned")),
         )
         for entry in config.get("sources") or ()
     ]
     default = Source(
         DEFAULT_SOURCE,
-        tuple(filter(None, [config.get("shared_secret")])),
+        tuple(secret.encode() for secret in [config.get("shared_secret")] if secret),
         bool(config["allow_unsigned"]),
     )
     return [default, *sources] if any(default[1:]) else sources

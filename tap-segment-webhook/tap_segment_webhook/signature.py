@@ -9,22 +9,21 @@ of an array is covered by TLS alone. (`segmentio/action-destinations`,
 from __future__ import annotations
 
 import hmac
+from binascii import hexlify
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def sign(signed: bytes, secret: str) -> str:
-    """Return the `X-Signature` of the bytes *signed*, as Segment computes it."""
-    return hmac.digest(secret.encode(), signed, "sha1").hex()
-
-
-def verify(signed: bytes, signature: bytes, secrets: Iterable[str]) -> bool:
+def verify(signed: bytes, signature: bytes, secrets: Iterable[bytes]) -> bool:
     """Tell whether *signature* was made over *signed* with one of *secrets*.
 
     Takes the same time wherever the first wrong digit is.
     """
     given = signature.strip().lower()
-    matches = [hmac.compare_digest(sign(signed, secret).encode(), given) for secret in secrets]
+    matches = [
+        hmac.compare_digest(hexlify(hmac.digest(secret, signed, "sha1")), given)
+        for secret in secrets
+    ]
     return any(matches)

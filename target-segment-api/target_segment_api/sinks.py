@@ -69,7 +69,8 @@ class EventSink(Sink):
                     "again. Give it one (`__key_properties__` in stream_maps)."
                 )
         elif self._call is None and not _is_removed(target, stream_name):
-            reason = (_DELETE if stream_name == "delete" else _NO_CALL).format(stream_name)
+            is_delete = stream_name.rpartition("-")[2] == "delete"  # tap-postgres: schema-delete
+            reason = (_DELETE if is_delete else _NO_CALL).format(stream_name)
             if self._settings.on_unmapped == "fail":
                 raise DeliveryStopped(reason)
             self.logger.warning("%s", reason)
@@ -174,8 +175,6 @@ class EventSink(Sink):
             self._tally.looped += 1
             self._dispatcher.settle_row(change)
             return
-        self._budget.spend(event)
-        self._tally.events += 1
         mark(event, settings.namespace)
         if settings.message_id == "keep" and self._calls is None and key:
             event["messageId"] = key
@@ -190,6 +189,8 @@ class EventSink(Sink):
         if len(body) > settings.max_event_bytes:
             reasons.append(f"It has {len(body):,} bytes; {settings.max_event_bytes:,} are allowed.")
         if not reasons:
+            self._budget.spend(event)
+            self._tally.events += 1
             user = event.get("previousId") or event.get("userId") or event.get("anonymousId")
             self._dispatcher.send(body, identifier, name, key, user, change)
         elif settings.on_invalid == "fail":
@@ -198,6 +199,7 @@ class EventSink(Sink):
                 f"by Segment: {' '.join(reasons)} It was not sent (on_invalid: fail)."
             )
         else:
+            self._tally.events += 1
             event["messageId"] = identifier
             self._dispatcher.reject(
                 event=event, reasons=reasons, stream=name, key=key, message_id=identifier

@@ -160,10 +160,15 @@ class TargetSegmentApi(Target):
             try:
                 sink.process_record(record, message_dict)
             except BudgetReached as error:
-                _log.warning("%s Stopping cleanly: what was read before is delivered.", error)
-                self._over_budget = True
-                self.message_reader.stop()
+                self._end_over_budget(error)
                 return
+
+    @override
+    def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
+        try:
+            super()._process_batch_message(message_dict)
+        except BudgetReached as error:
+            self._end_over_budget(error)
 
     @override
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
@@ -213,6 +218,11 @@ class TargetSegmentApi(Target):
 
     def _pause(self) -> None:
         self.dispatcher.pause()
+
+    def _end_over_budget(self, reason: BudgetReached) -> None:
+        _log.warning("%s Stopping cleanly: what was read before is delivered.", reason)
+        self._over_budget = True
+        self.message_reader.stop()
 
     def _finish_after(self, failure: Exception) -> None:
         """Deliver what was read before the *failure*, which is what is told."""

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 TAP = "tap-segment-webhook"
 TARGET = "target-postgres"
+READER = "tap-postgres"
+SENDER = "target-segment-api"
+OURS = (TAP, SENDER)
+JOBS = {
+    "collect": (TAP, TARGET),
+    "activate": (READER, SENDER),
+    "roundtrip": (TAP, SENDER),
+}
 RUN_SECONDS = 180
 INSTALL_SECONDS = 600
 STOP_SECONDS = 30
@@ -47,15 +55,17 @@ class Meltano:
         if not self.project_file.exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(REPOSITORY / "meltano.yml", self.project_file)
-            (folder / TAP).symlink_to(REPOSITORY / TAP)
+            for name in OURS:
+                (folder / name).symlink_to(REPOSITORY / name)
 
     def using(self, **settings: str) -> Meltano:
         """Return the same project with more *settings*."""
         return Meltano(self.folder, **{**self._settings, **settings})
 
-    def install(self) -> None:
-        """Install the plugins of the job `collect`."""
-        self("install", TAP, TARGET, seconds=INSTALL_SECONDS)
+    def install(self, *jobs: str) -> None:
+        """Install the plugins of *jobs*, or of all of them."""
+        plugins = {name for job in jobs or JOBS for name in JOBS[job]}
+        self("install", *sorted(plugins), seconds=INSTALL_SECONDS)
 
     def __call__(self, *arguments: str, seconds: float = RUN_SECONDS) -> str:
         """Run `meltano` with *arguments* to its end; return what it printed.

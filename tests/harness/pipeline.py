@@ -1,4 +1,4 @@
-"""The whole way of an event: a receiver, Meltano's job `collect`, and the tables it fills."""
+"""The whole way of an event: a receiver, Meltano's jobs, the tables, and Segment again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from harness.deliveries import encode
 from harness.receiver import PREFIX, SECRET, Receiver
+from harness.segment import KEY
+from harness.target import PREFIX as TARGET_PREFIX
 from harness.waiting import wait_until
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from harness.deliveries import Event
     from harness.meltano import Meltano
     from harness.postgres import Server
+    from harness.segment import Segment
 
 STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
 
@@ -44,9 +47,10 @@ class Pipeline:
         self.database = replace(server, database=folder.name)
         self.meltano = meltano.using(
             **_variables(
-                {"spool_url": self.receiver.spool_url, "shared_secret": SECRET, **settings}
+                PREFIX, spool_url=self.receiver.spool_url, shared_secret=SECRET, **settings
             ),
             TARGET_POSTGRES_SQLALCHEMY_URL=self.database.sqlalchemy_url,
+            TAP_POSTGRES_SQLALCHEMY_URL=self.database.dsn,
             MELTANO_RUN_STATE_ID_SUFFIX=folder.name,
         )
         with psycopg.connect(server.dsn, autocommit=True) as connection:
@@ -73,6 +77,17 @@ class Pipeline:
             assert run.poll() is None, meltano.log.read_text("utf-8")
             yield run
 
+    def sending(self, segment: Segment, **settings: Any) -> Meltano:
+        """Return the project with a target that sends to *segment*, with more *settings*."""
+        given = {
+            "write_key": KEY,
+            "endpoint": segment.endpoint,
+            "max_events_per_second": 0,
+            "rejects_path": str(self.folder / "rejects.jsonl"),
+            **settings,
+        }
+        return self.meltano.using(**_variables(TARGET_PREFIX, **given))
+
     def tables(self) -> dict[str, list[Row]]:
         """Return all rows of each stream's table, in the order of their positions.
 
@@ -98,9 +113,9 @@ class Pipeline:
         return int(row[0])
 
 
-def _variables(settings: dict[str, Any]) -> dict[str, str]:
+def _variables(prefix: str, **settings: Any) -> dict[str, str]:
     """Return *settings* as the environment variables that Meltano reads."""
     return {
-        f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        f"{prefix}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.items()
     }

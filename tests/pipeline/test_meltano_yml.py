@@ -1,15 +1,14 @@
-"""meltano.yml and plugin.yml say what the plugin says, and Meltano takes them as they are."""
+"""meltano.yml and plugin.yml say what the plugins say, and Meltano takes them as they are."""
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
-from harness.docs import own_settings
-from harness.meltano import REPOSITORY, TAP, Meltano
-from tap_segment_webhook.commands import main
-from tap_segment_webhook.tap import TapSegmentWebhook
+from harness.docs import PLUGINS, own_settings
+from harness.meltano import JOBS, OURS, REPOSITORY, SENDER, TAP, Meltano
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,48 +16,83 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 PROJECT_FILE = REPOSITORY / "meltano.yml"
-PLUGIN_FILE = REPOSITORY / TAP / "plugin.yml"
-# The schema's default is relative to where a program runs, which Meltano decides, not the user.
-SPOOL_URL = "sqlite:///${MELTANO_PROJECT_ROOT}/segment-spool.db"
+KINDS = {TAP: "extractor", SENDER: "loader"}
+SCRIPTS = {TAP: "segment-receiver", SENDER: "segment-sender"}
+# The schema's defaults are relative to where a program runs, which Meltano decides, not the user.
+PATHS = {
+    "spool_url": "sqlite:///${MELTANO_PROJECT_ROOT}/segment-spool.db",
+    "rejects_path": "${MELTANO_PROJECT_ROOT}/segment-rejects.jsonl",
+}
 
 
-def test_settings_are_those_of_the_schema() -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_settings_are_those_of_the_schema(name: str) -> None:
     """Names, order, kinds, defaults, secrets, titles and descriptions are the plugin's own."""
-    wanted = [as_meltano(name, of) for name, of in own_settings(TapSegmentWebhook).items()]
+    wanted = [as_meltano(each, of) for each, of in own_settings(PLUGINS[name]).items()]
 
-    found = [{**setting, "options": options(setting)} for setting in definition()["settings"]]
+    found = [{**setting, "options": options(setting)} for setting in definition(name)["settings"]]
 
     assert found == wanted
 
 
-def test_capabilities_are_those_of_the_plugin() -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_capabilities_are_those_of_the_plugin(name: str) -> None:
     """Meltano passes a state or a catalog only to who says that it takes one."""
-    assert definition()["capabilities"] == sorted(
-        capability.value for capability in TapSegmentWebhook.capabilities
+    assert definition(name)["capabilities"] == sorted(
+        capability.value for capability in PLUGINS[name].capabilities
     )
 
 
-def test_commands_are_those_of_segment_receiver() -> None:
-    """What `meltano invoke tap-segment-webhook:…` offers is there."""
-    (script,) = entry_points(group="console_scripts", name="segment-receiver")
-    commands: Json = definition()["commands"]
+@pytest.mark.parametrize("name", OURS)
+def test_commands_are_those_of_the_program(name: str) -> None:
+    """What `meltano invoke PLUGIN:…` offers is there."""
+    (script,) = entry_points(group="console_scripts", name=SCRIPTS[name])
+    commands: Json = definition(name)["commands"]
 
-    assert script.load() is main
-    assert set(commands) == set(main.commands)
-    for name, command in commands.items():
+    assert set(commands) == set(script.load().commands)
+    for word, command in commands.items():
         assert command["executable"] == script.name
-        assert command["args"] == name
+        assert command["args"] == word
 
 
-def test_plugin_yml_is_the_same_definition() -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_plugin_yml_is_the_same_definition(name: str) -> None:
     """Who adds the plugin to a project gets what this project has, but from the index."""
-    plugin: Json = yaml.safe_load(PLUGIN_FILE.read_text("utf-8"))
-    ours = definition()
+    plugin = yaml.safe_load(plugin_file(name).read_text("utf-8"))
+    ours = definition(name)
 
-    assert plugin.pop("pip_url") == TAP
-    assert plugin.pop("description") == TapSegmentWebhook.__doc__
-    assert ours.pop("pip_url") == f"-e ${{MELTANO_PROJECT_ROOT}}/{TAP}"
+    assert plugin.pop("pip_url") == name
+    assert plugin.pop("description") == PLUGINS[name].__doc__
+    assert ours.pop("pip_url") == f"-e ${{MELTANO_PROJECT_ROOT}}/{name}"
     assert plugin == ours
+
+
+def test_jobs_are_what_the_tests_install() -> None:
+    """Each job is one extractor and one loader, which may have been inherited under a name."""
+    project = yaml.safe_load(PROJECT_FILE.read_text("utf-8"))
+
+    found = {job["name"]: [task.split() for task in job["tasks"]] for job in project["jobs"]}
+
+    assert {
+        job: [tuple(word.partition("--")[0] for word in task) for task in tasks]
+        for job, tasks in found.items()
+    } == {job: [plugins] for job, plugins in JOBS.items()}
+
+
+def test_each_job_confirms_in_its_own_name() -> None:
+    """Two jobs that drain one spool must not confirm for each other (`consumer`)."""
+    project = yaml.safe_load(PROJECT_FILE.read_text("utf-8"))
+    taps = [
+        each
+        for each in project["plugins"]["extractors"]
+        if TAP in (each["name"], each.get("inherit_from"))
+    ]
+    drained = [word for job in project["jobs"] for task in job["tasks"] for word in task.split()]
+
+    names = [each.get("config", {}).get("consumer", "default") for each in taps]
+
+    assert len(set(names)) == len(taps)
+    assert all(drained.count(each["name"]) == 1 for each in taps)
 
 
 def test_install_leaves_meltano_yml_alone(meltano: Meltano) -> None:
@@ -66,25 +100,36 @@ def test_install_leaves_meltano_yml_alone(meltano: Meltano) -> None:
     assert meltano.project_file.read_bytes() == PROJECT_FILE.read_bytes()
 
 
-def test_plugin_yml_can_be_added_to_a_project(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_plugin_yml_can_be_added_to_a_project(tmp_path: Path, name: str) -> None:
     """`meltano add --from-ref` takes over the whole definition, without asking MeltanoHub."""
     (tmp_path / "meltano.yml").write_text("default_environment: dev\nenvironments: [{name: dev}]\n")
     project = Meltano(tmp_path, MELTANO_HUB_URL="http://127.0.0.1:9")
+    file = str(plugin_file(name))
 
-    project(
-        "add", TAP, "--plugin-type", "extractor", "--from-ref", str(PLUGIN_FILE), "--no-install"
-    )
+    project("add", name, "--plugin-type", KINDS[name], "--from-ref", file, "--no-install")
 
-    added = definition(project.project_file)
-    plugin: Json = yaml.safe_load(PLUGIN_FILE.read_text("utf-8"))
-    assert {name: added.get(name) for name in plugin} == plugin
+    (added,) = words(project.project_file)["plugins"][f"{KINDS[name]}s"]
+    plugin = words(plugin_file(name))
+    assert {key: added.get(key) for key in plugin} == plugin
 
 
-def definition(project_file: Path = PROJECT_FILE) -> Json:
-    """Return how *project_file* defines the tap."""
-    project = yaml.safe_load(project_file.read_text("utf-8"))
-    (found,) = (each for each in project["plugins"]["extractors"] if each["name"] == TAP)
+def plugin_file(name: str) -> Path:
+    """Return where the plugin *name* is defined for other projects."""
+    return REPOSITORY / name / "plugin.yml"
+
+
+def definition(name: str) -> Json:
+    """Return how meltano.yml defines the plugin *name*."""
+    plugins = yaml.safe_load(PROJECT_FILE.read_text("utf-8"))["plugins"]
+    (found,) = (each for each in plugins[f"{KINDS[name]}s"] if each["name"] == name)
     return dict(found)
+
+
+def words(path: Path) -> Json:
+    """Return the YAML in *path*, each value as text: to Meltano `off` is a word, not false."""
+    found: Json = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # noqa: S506
+    return found
 
 
 def options(setting: Json) -> list[str] | None:
@@ -103,7 +148,7 @@ def as_meltano(name: str, setting: Json) -> Json:
         "options": setting.get("enum"),
     }
     if "default" in setting:
-        wanted["value"] = SPOOL_URL if name == "spool_url" else setting["default"]
+        wanted["value"] = PATHS.get(name, setting["default"])
     if setting.get("secret"):
         wanted["sensitive"] = True
     return wanted

@@ -60,8 +60,8 @@ def test_sources_are_the_default_one_and_the_named() -> None:
     ).sources
 
     assert found == (
-        Source("default", ("one",)),
-        Source("app", ("two", "three")),
+        Source("default", (b"one",)),
+        Source("app", (b"two", b"three")),
         Source("lab", (), allow_unsigned=True),
     )
 

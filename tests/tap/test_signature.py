@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tap_segment_webhook.signature import sign, verify
+from harness.deliveries import sign
+from tap_segment_webhook.signature import verify
 
-SECRET = "not-a-real-secret"  # noqa: S105
+SECRET = b"not-a-real-secret"
 SINGLE = (
     '{"type":"track","event":"Lesson Started","userId":"stu-104","messageId":"m-1",'
     '"properties":{"minutes":12.5,"title":"Café ☕"}}'
@@ -15,7 +16,6 @@ SIGNATURE = b"99c335bfa6789dd16af07744072f3430ea03a6d2"
 
 def test_signature_is_the_one_that_segment_computes() -> None:
     """The known example of a signed event verifies."""
-    assert sign(SINGLE, SECRET).encode() == SIGNATURE
     assert verify(SINGLE, SIGNATURE, [SECRET])
 
 
@@ -42,9 +42,9 @@ def test_changed_body_is_rejected() -> None:
 
 def test_either_of_two_secrets_verifies() -> None:
     """During a rotation the old and the new secret are both good."""
-    assert verify(SINGLE, SIGNATURE, ["the-next-one", SECRET])
-    assert verify(SINGLE, SIGNATURE, [SECRET, "the-next-one"])
-    assert not verify(SINGLE, SIGNATURE, ["the-next-one", "another"])
+    assert verify(SINGLE, SIGNATURE, [b"the-next-one", SECRET])
+    assert verify(SINGLE, SIGNATURE, [SECRET, b"the-next-one"])
+    assert not verify(SINGLE, SIGNATURE, [b"the-next-one", b"another"])
 
 
 def test_nothing_verifies_without_secrets() -> None:
@@ -55,7 +55,7 @@ def test_nothing_verifies_without_secrets() -> None:
 
 def test_secret_may_hold_any_character() -> None:
     """A secret is UTF-8, as in Segment."""
-    assert verify(SINGLE, sign(SINGLE, "señal-☕").encode(), ["señal-☕"])
+    assert verify(SINGLE, sign(SINGLE, "señal-☕").encode(), ["señal-☕".encode()])
 
 
 def test_capitals_and_spaces_around_are_tolerated() -> None:

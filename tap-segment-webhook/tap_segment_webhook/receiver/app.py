@@ -101,11 +101,13 @@ class App:
                 limit=self._settings.max_body_bytes,
                 claim=claim,
             )
-            work = (source, headers.get(b"x-signature"), body)
+            signature = headers.get(b"x-signature")
             if len(body) > _LARGE_BYTES:
-                received, single_fault = await asyncio.to_thread(self._read, *work)
+                received, single_fault = await asyncio.to_thread(
+                    self._read, source, signature, body
+                )
             else:
-                received, single_fault = self._read(*work)
+                received, single_fault = self._read(source, signature, body)
             counts = await self._committer.append(received, len(body))
         finally:
             claim.release()

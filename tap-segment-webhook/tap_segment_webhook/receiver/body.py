@@ -68,7 +68,7 @@ async def read_body(
     """
     if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
         raise DeliveryRefused(415, "Content-Encoding may be gzip or absent.")
-    message = await _next(receive)
+    message = _present(await receive())
     if not encoding and not message.get("more_body"):
         whole: bytes = message["body"]
         if len(whole) > limit:
@@ -90,7 +90,7 @@ async def read_body(
         chunks.append(chunk)
         if not message.get("more_body"):
             break
-        message = await _next(receive)
+        message = _present(await receive())
     if inflater is not None and not inflater.eof:
         raise DeliveryRefused(400, "The gzip body is cut off.")
     return b"".join(chunks)
@@ -100,8 +100,7 @@ def _too_large(limit: int) -> DeliveryRefused:
     return DeliveryRefused(413, f"The body is larger than max_body_bytes ({limit:,} bytes).")
 
 
-async def _next(receive: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
-    message: dict[str, Any] = await receive()
+def _present(message: dict[str, Any]) -> dict[str, Any]:
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message

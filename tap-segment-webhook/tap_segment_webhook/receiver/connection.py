@@ -38,6 +38,7 @@ class _Whole:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # asked for each response
         self._parts: list[bytes] = []
 
     def write(self, data: bytes) -> None:
@@ -49,7 +50,7 @@ class _Whole:
     def flush(self) -> None:
         """Send what was kept, unless nobody is there to take it."""
         parts, self._parts = self._parts, []
-        if not self._transport.is_closing():
+        if not self.is_closing():
             self._transport.write(b"".join(parts))
 
     def close(self) -> None:

@@ -67,14 +67,15 @@ class Committer:
         self._expire()
         self._thread.start()
 
-    async def append(self, received: Received, size: int) -> Counts:
-        """Store *received*, of *size* bytes, durably; return what became of it.
+    def append(self, received: Received, size: int) -> asyncio.Future[Counts]:
+        """Store *received*, of *size* bytes, durably; the future says what became of it.
 
         Nothing received and nothing rejected, it tries whether storing works.
 
         Raises:
-            SpoolUnavailable: it may not have been stored; Segment sends it again,
-                and what was stored after all is then recognised as a duplicate.
+            SpoolUnavailable: at once or through the future: it may not have been
+                stored; Segment sends it again, and what was stored after all is
+                then recognised as a duplicate.
         """
         if self._broken:
             raise self._broken.with_traceback(None)
@@ -89,7 +90,7 @@ class Committer:
             # In the next round of the loop, with whoever else was ready in this one.
             self._busy = True
             self._loop.call_soon(self._hand_over)
-        return await future
+        return future
 
     async def close(self) -> None:
         """Commit what was appended, stop, and close the store."""
@@ -135,9 +136,11 @@ class Committer:
             return self._broken
         try:
             batch = [job.received for job in group if job.received.elements]
-            counts = iter(self._store.commit(batch) if batch else ())
-            if len(batch) < len(group):
-                self._store.probe()
+            outcomes = self._store.commit(batch) if batch else []
+            if len(batch) == len(group):
+                return outcomes
+            self._store.probe()
+            counts = iter(outcomes)
             return [next(counts) if job.received.elements else _NOTHING for job in group]
         except SpoolUnavailable as error:
             return error
@@ -154,14 +157,15 @@ class Committer:
             self._loop.call_soon_threadsafe(self._answer, [], error)
 
     def _answer(self, group: list[_Job], outcome: list[Counts] | SpoolUnavailable) -> None:
-        for index, job in enumerate(group):
-            self.waiting_bytes -= job.size
-            if job.future.done():
-                continue
-            if isinstance(outcome, SpoolUnavailable):
-                job.future.set_exception(outcome)
-            else:
-                job.future.set_result(outcome[index])
+        self.waiting_bytes -= sum(job.size for job in group)
+        if isinstance(outcome, SpoolUnavailable):
+            for job in group:
+                if not job.future.done():
+                    job.future.set_exception(outcome)
+        else:
+            for job, counts in zip(group, outcome, strict=True):
+                if not job.future.done():
+                    job.future.set_result(counts)
         if isinstance(outcome, SpoolBroken):
             self._broken = outcome
             self._on_broken(outcome)
