@@ -88,8 +88,6 @@ class EventSink(Sink):
             tally.events += 1
             tally.looped += 1
             return
-        self._budget.spend(event)
-        tally.events += 1
         self._send(event, text_id(record.get("message_id")))
 
     @override
@@ -119,6 +117,8 @@ class EventSink(Sink):
         if len(body) > settings.max_event_bytes:
             reasons.append(f"It has {len(body):,} bytes; {settings.max_event_bytes:,} are allowed.")
         if not reasons:
+            self._budget.spend(event)
+            self._tally.events += 1
             user = event.get("previousId") or event.get("userId") or event.get("anonymousId")
             self._dispatcher.send(body, identifier, name, key, user)
         elif settings.on_invalid == "fail":
@@ -127,6 +127,7 @@ class EventSink(Sink):
                 f"by Segment: {' '.join(reasons)} It was not sent (on_invalid: fail)."
             )
         else:
+            self._tally.events += 1
             event["messageId"] = identifier
             self._dispatcher.reject(
                 event=event, reasons=reasons, stream=name, key=key, message_id=identifier
