@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from target_segment_api.client import Client, LookUp, Verdict
+from target_segment_api.journal import is_writable
 from target_segment_api.settings import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from target_segment_api.settings import Settings
 
@@ -38,14 +37,10 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _check_files(settings: Settings) -> Finding:
     paths = [path for path in (settings.rejects_path, settings.receipts_path) if path]
-    bad = [str(path) for path in paths if not _is_writable(path)]
+    bad = [str(path) for path in paths if not is_writable(path)]
     if bad:
         return Finding("files", "wrong", f"Cannot be written: {', '.join(bad)}.")
     return Finding("files", "ok", f"Can be written: {', '.join(map(str, paths))}.")
-
-
-def _is_writable(path: Path) -> bool:
-    return os.access(path if path.exists() else path.absolute().parent, os.W_OK)
 
 
 def _check_key(found: LookUp) -> Finding:

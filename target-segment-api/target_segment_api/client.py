@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from target_segment_api.settings import Settings
 
+_BYTE_ORDER_MARK: Final = "\ufeff".encode()
 _ANSWER_BYTES: Final = 64 << 10  # Segment's answers have some tens of bytes
 _GZIP: Final = 31  # zlib's window bits for the gzip format
 _MAX_WAIT_SECONDS: Final = 300.0  # no `Retry-After` is obeyed for longer: as in Segment's clients
+_QUESTION_SECONDS: Final = 10.0  # nothing else goes on meanwhile, not even the end after a signal
 
 # As in Segment's own clients of 2026; a message id makes it safe to send again.
 _RETRIED: Final = frozenset({408, 410, 429, 460})
@@ -134,7 +136,7 @@ class Client:
         try:
             response = self._session.get(
                 self._settings_url,
-                timeout=self._timeout,
+                timeout=min(self._timeout, _QUESTION_SECONDS),
                 allow_redirects=False,
                 headers={"Content-Type": None, "Content-Encoding": None},
                 auth=_no_authorization,
@@ -199,7 +201,7 @@ def read_answer(status: int, headers: Mapping[str, str], text: bytes) -> Answer:
 
 
 def _read_success(status: int, text: bytes) -> Answer:
-    if text.lstrip()[:1] == b"<":
+    if text.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] == b"<":
         return Answer(
             Verdict.WRONG,
             f"{status} came with an HTML page: that was not Segment but a proxy, or endpoint "
@@ -222,7 +224,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             return min(float(text), _MAX_WAIT_SECONDS)
         try:
             moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)

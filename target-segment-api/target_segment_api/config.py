@@ -29,7 +29,7 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
     ),
     th.Property(
         "endpoint",
-        th.StringType(pattern=r"^https?://.+/v1/?$"),
+        th.StringType(pattern=r"^https?://\S+/v1/?$(?!\n)"),
         title="Endpoint",
         description="Instead of the region's: any base URL that ends in `/v1`.",
     ),

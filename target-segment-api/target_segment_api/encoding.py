@@ -80,8 +80,6 @@ def _cleaned(value: Any) -> Any:
             elif isinstance(item, list | tuple):
                 copy[place] = [*item]
                 copies.append(copy[place])
-            elif isinstance(item, Decimal) and not item.is_finite():
-                copy[place] = None
     return top[0]
 
 

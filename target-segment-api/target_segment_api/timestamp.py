@@ -16,11 +16,13 @@ from typing import Any, Final
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _ANY = re.compile(
     r"(\d{4}-\d\d-\d\d)"
-    r"(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?)?",
+    r"(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
+    r"\s?(Z|z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?)?",
     re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECONDS: Final = 100_000_000_000  # a larger number of seconds would lie past the year 5138
+_PAST: Final = 1_000_000_000_000_000  # milliseconds after which no calendar has a year
 
 
 def written(value: Any) -> bool:
@@ -80,8 +82,11 @@ def _zone(text: str | None) -> timezone:
 
 def _since_epoch(number: Decimal) -> datetime:
     try:
-        milliseconds = int(number if abs(number) >= _MILLISECONDS else number * 1000)
-        return _EPOCH + timedelta(milliseconds=milliseconds)
+        if abs(number) < _MILLISECONDS:
+            number *= 1000
+        if abs(number) >= _PAST:  # `int` takes a minute for 1e999999
+            raise ValueError("not a moment")
+        return _EPOCH + timedelta(milliseconds=int(number))
     except ArithmeticError as error:  # infinite, or a year that no calendar has
         raise ValueError("not a moment") from error
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tap_segment_webhook.event import Event
 
+    _BySource = dict[str, list[tuple[Received, Counts]]]
+
 MAX_BLOCK_BYTES: Final = 256 << 10  # what a reader holds at once, unless one event is larger
 _RESERVE_BYTES: Final = 64 << 20  # 503 before the disk is full: SQLite needs room to tidy up
 _MEASURE_SECONDS: Final = 1.0
@@ -150,13 +152,14 @@ class Store:
         self, fresh: Sequence[Received], digests: list[bytes], outcomes: list[Counts]
     ) -> None:
         now, mark = now_ms(), self._mark + 1
-        blocks = list(_blocks(fresh, self.head, now))
+        by_source = _group(fresh, outcomes)
+        blocks = list(_blocks(by_source, self.head, now))
         rejects = [
             (part.source, now, item.reason, item.body) for part in fresh for item in part.rejects
         ]
         recent = (mark, b"".join(digests))
-        books = _add(self.books, fresh, outcomes)
-        touched = [(source, *books[source]) for source in {part.source for part in fresh}]
+        books = _add(self.books, by_source)
+        touched = [(source, *books[source]) for source in by_source]
         if len(blocks) == len(touched) == 1 and not rejects:
             with self._diagnosed():
                 self._connection.execute(_TAKE_IN, (*blocks[0], *recent, *touched[0][1:]))
@@ -339,23 +342,27 @@ def _count(part: Received, new: Received) -> Counts:
     return Counts(part.elements, stored, duplicate, part.filtered, rejected)
 
 
-def _add(
-    books: dict[str, Counts], parts: Sequence[Received], outcomes: list[Counts]
-) -> dict[str, Counts]:
-    """Return *books* with the *outcomes* of *parts* entered."""
-    sources = [part.source for part in parts]
+def _group(parts: Sequence[Received], outcomes: list[Counts]) -> _BySource:
+    """Put *parts* together by source, in the order of names, each with its outcome."""
+    by_source: _BySource = {}
+    for part, counts in zip(parts, outcomes, strict=True):
+        by_source.setdefault(part.source, []).append((part, counts))
+    return dict(sorted(by_source.items()))
+
+
+def _add(books: dict[str, Counts], by_source: _BySource) -> dict[str, Counts]:
+    """Return *books* with the outcomes *by_source* entered."""
     entered = {}
-    for source in set(sources):
-        own = [counts for name, counts in zip(sources, outcomes, strict=True) if name == source]
+    for source, parts in by_source.items():
+        own = [counts for _, counts in parts]
         entered[source] = Counts(*map(sum, zip(books.get(source, Counts()), *own, strict=True)))
     return {**books, **entered}
 
 
-def _blocks(parts: Sequence[Received], head: int, now: int) -> Iterator[Block]:
-    """Number the events of *parts* after *head* and pack them, a source at a time."""
-    for source in sorted({part.source for part in parts}):
-        events = [event for part in parts if part.source == source for event in part.events]
-        for packed in _pack(events):
+def _blocks(by_source: _BySource, head: int, now: int) -> Iterator[Block]:
+    """Number the events *by_source* after *head* and pack them, a source at a time."""
+    for source, parts in by_source.items():
+        for packed in _pack([event for part, _ in parts for event in part.events]):
             head += len(packed)
             yield Block.of(head, source, now, packed)
 
