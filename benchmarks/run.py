@@ -11,9 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import machine, receiver, report, tap
+from benchmarks import machine, receiver, report, tap, target
 
-MODULES = {"receiver": receiver, "tap": tap}
+MODULES = {"receiver": receiver, "tap": tap, "target": target}
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     options = arguments()
     found = run(options.names or list(MODULES), quick=options.quick)
     print(json.dumps(found["machine"]), json.dumps(found["versions"]), sep="\n")
-    print(report.table(found["measurements"]))
+    print((report.markdown if options.markdown else report.table)(found["measurements"]))
     if options.json:
         text = json.dumps(found, indent=2, default=report.Measurement.to_json)
         options.json.write_text(text + "\n", "utf-8")
@@ -32,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODULES)}: all")
     parser.add_argument("--quick", action="store_true", help="one short round: only to try it")
+    parser.add_argument("--markdown", action="store_true", help="the table as in the README")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args()
 

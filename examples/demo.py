@@ -1,8 +1,9 @@
-"""The main job end to end: signed webhooks, the receiver, Meltano, PostgreSQL, and the books.
+"""Both jobs end to end: from signed webhooks to PostgreSQL, and from there to Segment again.
 
-Run it with `make demo`. Everything is real but Segment, whose deliveries are
-invented here, and everything lies in a temporary folder that is removed at the
-end: your own spool, state and Meltano project are not touched.
+Run it with `make demo`. Everything is real but Segment: its deliveries are
+invented here, and a stand-in takes what is sent to it. Everything lies in a
+temporary folder that is removed at the end: your own spool, state and Meltano
+project are not touched.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from harness.meltano import Meltano, MeltanoFailed
 from harness.pipeline import STREAMS, Pipeline
 from harness.postgres import postgres
 from harness.receiver import ANSWER_SECONDS, SECRET, DidNotStart, Receiver
+from harness.segment import DidNotStart as SegmentDidNotStart
+from harness.segment import Segment
+from harness.way_back import CALLS, arrived, books, returned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.deliveries import Delivery, Event
 
@@ -44,9 +48,12 @@ WIDTH = 78
 NEXT = """\
 Where to look next
   tap-segment-webhook/README.md   setting up the webhook in Segment; every setting
+  target-segment-api/README.md    what is sent to Segment, and what is set aside
   meltano.yml                     the project that has just run; copy from it
+  examples/pipeline-ci            the stand-in in the tests of your own pipeline
   uv run meltano invoke tap-segment-webhook:serve     your own receiver
-  uv run meltano run collect                          your own run, by hand or by cron"""
+  uv run meltano run collect                          your own run, by hand or by cron
+  uv run meltano invoke target-segment-api:check      before your first run activate"""
 
 
 class Sent(NamedTuple):
@@ -54,6 +61,7 @@ class Sent(NamedTuple):
 
     ids: dict[str, set[str]]
     books: dict[str, int]
+    events: Sequence[Event] = ()
 
 
 def main() -> int:
@@ -69,18 +77,18 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\n\nStopped. Nothing is left behind.")
         return 130
-    except (MeltanoFailed, DidNotStart, requests.RequestException) as error:
+    except (MeltanoFailed, DidNotStart, SegmentDidNotStart, requests.RequestException) as error:
         print("\n", *str(error).splitlines()[-LOG_LINES:], "\nThe demo failed.", sep="\n")
         return 1
 
 
 def demonstrate(stack: ExitStack) -> int:
     """Take every step; what has to be stopped or removed afterwards goes on *stack*."""
-    print(f"{EVENTS:,} events of an invented shop go from webhooks to PostgreSQL.\n")
+    print(f"{EVENTS:,} events of an invented shop: from webhooks to PostgreSQL, and back.\n")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segment-demo-")))
-    with step("Meltano installs tap-segment-webhook and target-postgres"):
+    with step("Meltano installs the two plugins, and those for PostgreSQL"):
         meltano = Meltano(folder / "project")
-        meltano.install()
+        meltano.install("collect", "activate")
     with step("PostgreSQL starts"):
         server = stack.enter_context(postgres())
         pipeline = Pipeline(folder, meltano, server, integration_name=INTEGRATION)
@@ -91,7 +99,20 @@ def demonstrate(stack: ExitStack) -> int:
         sent = deliver(pipeline.receiver)
     with step("meltano run collect"):
         pipeline.collect()
-    return show(pipeline, sent)
+    with step("A stand-in for Segment starts"):
+        segment = Segment(folder)
+        stack.push(segment)
+        segment.start()
+    with step("meltano run activate"):
+        activate = pipeline.sending(segment)
+        activate("run", "activate")
+    found = list(show(pipeline, segment, sent, activate.log.read_text("utf-8")))
+    if found:
+        print(*(f"PROBLEM: {problem}" for problem in found), "\nThe demo failed.", sep="\n")
+        return 1
+    print("Every event that was answered with 200 is in PostgreSQL, once; and every one that")
+    print(f"Segment can take is there again, once, with all its fields.\n\n{NEXT}")
+    return 0
 
 
 @contextmanager
@@ -122,7 +143,7 @@ def deliver(receiver: Receiver) -> Sent:
     for event in meant:
         ids[event["type"]].add(event["messageId"])
     outcomes = {"stored": EVENTS, "duplicate": AGAIN, "filtered": SWITCHED_OFF, "rejected": 1}
-    return Sent(ids, {"received": sum(outcomes.values()), **outcomes})
+    return Sent(ids, {"received": sum(outcomes.values()), **outcomes}, meant)
 
 
 def deliveries(alone: list[Event], together: list[Event]) -> list[Delivery]:
@@ -137,26 +158,38 @@ def deliveries(alone: list[Event], together: list[Event]) -> list[Delivery]:
     return found
 
 
-def show(pipeline: Pipeline, sent: Sent) -> int:
-    """Print what has arrived and whether it is what was *sent*; return the exit code."""
-    tables = pipeline.tables()
-    books = pipeline.receiver.status()["books"]["default"]
-    arrived = {stream: [row["message_id"] for row in rows] for stream, rows in tables.items()}
-    print(f"\n  {'table':<18}{'sent':>8}{'rows':>8}")
+def show(pipeline: Pipeline, segment: Segment, sent: Sent, log: str) -> Iterator[str]:
+    """Print what has arrived, and what has come back; yield what is not as it was *sent*."""
+    tables, back = pipeline.tables(), arrived(segment)
+    received, returns = pipeline.receiver.status()["books"]["default"], books(log)
+    rows = {stream: [row["message_id"] for row in found] for stream, found in tables.items()}
+    counts = Counter(event["type"] for event in back)
+    print(f"\n  {'table':<18}{'sent':>8}{'rows':>8}{'at Segment':>14}")
     for stream, ids in sent.ids.items():
-        print(f"  segment.{stream:<10}{len(ids):>8,}{len(arrived[stream]):>8,}")
-    for row in tables["track"][:1]:
+        there = f"{counts[stream]:,}" if stream in CALLS else "no such call"
+        print(f"  segment.{stream:<10}{len(ids):>8,}{len(rows[stream]):>8,}{there:>14}")
+    show_example(tables["track"], back)
+    print("\nThe books of segment-receiver and of target-segment-api, which must balance\n")
+    print(
+        "  {received:,} received = {stored:,} stored + {duplicate:,} duplicate".format(**received)
+    )
+    print("    + {filtered:,} filtered + {rejected:,} rejected".format(**received))
+    print("  {events:,} events = {sent:,} sent + {rejected:,} rejected".format(**returns))
+    print("    + {looped:,} looped + {pending:,} pending\n".format(**returns))
+    yield from problems(sent, rows, received)
+    yield from differences(returned(sent.events), back)
+
+
+def show_example(rows: Sequence[Mapping[str, Any]], back: Sequence[Event]) -> None:
+    """Print the first of *rows*, and the same event as it came *back*."""
+    for row in rows[:1]:
         print("\nA row of segment.track\n")
         show_row(row)
-    print("\nThe books of segment-receiver status, which must balance\n")
-    print("  {received:,} received = {stored:,} stored + {duplicate:,} duplicate".format(**books))
-    print("    + {filtered:,} filtered + {rejected:,} rejected\n".format(**books))
-    found = list(problems(sent, arrived, books))
-    if found:
-        print(*(f"PROBLEM: {problem}" for problem in found), "\nThe demo failed.", sep="\n")
-        return 1
-    print(f"Every event that was answered with 200 is in PostgreSQL, once.\n\n{NEXT}")
-    return 0
+        time = f"{row['timestamp'].isoformat(timespec='milliseconds')}Z"
+        for event in back:
+            if (event["type"], event["timestamp"]) == ("track", time):
+                print("\nThe same event as Segment has it again\n")
+                show_row(event)
 
 
 def show_row(row: Mapping[str, Any]) -> None:
@@ -188,6 +221,22 @@ def problems(
     for name, count in sent.books.items():
         if books[name] != count:
             yield f"The books say {books[name]} {name}; {count} were sent."
+
+
+def differences(expected: Iterable[Event], found: Iterable[Event]) -> Iterator[str]:
+    """Yield how the events that Segment has are not those that were *expected*."""
+    ours, theirs = (Counter(map(repr, map(ordered, events))) for events in (expected, found))
+    if missing := (ours - theirs).total():
+        yield f"{missing} events are not at Segment as they were sent."
+    if strange := (theirs - ours).total():
+        yield f"{strange} events at Segment were never sent, or are there twice."
+
+
+def ordered(value: Any) -> Any:
+    """Return *value* with the fields of every object in one order."""
+    if isinstance(value, dict):
+        return {name: ordered(value[name]) for name in sorted(value)}
+    return [ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def sample(names: set[str]) -> str:

@@ -45,3 +45,17 @@ def test_books_that_do_not_balance_are_a_problem() -> None:
         "The books do not balance: 5 is not the sum of [2, 1, 0, 1].",
         "The books say 2 stored; 3 were sent.",
     ]
+
+
+def test_events_that_are_not_at_segment_as_they_were_are_counted() -> None:
+    """One that lacks a field is missing, and it is strange; the order of fields is no matter."""
+    sent = [{"type": "track", "context": {"a": 1, "b": 2}}, {"type": "page", "name": "Home"}]
+
+    same = DEMO["differences"](sent, [{"name": "Home", "type": "page"}, sent[0]])
+    other = DEMO["differences"](sent, [sent[0], {"type": "page"}, sent[0]])
+
+    assert list(same) == []
+    assert list(other) == [
+        "1 events are not at Segment as they were sent.",
+        "2 events at Segment were never sent, or are there twice.",
+    ]

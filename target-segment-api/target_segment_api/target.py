@@ -231,6 +231,10 @@ class TargetSegmentApi(Target):
         except click.ClickException as error:
             if error is not failure:
                 _log.error("%s", error.message)
+        if self._signal is not None and isinstance(failure, click.ClickException):
+            # It came of the signal: a lane that was full did not empty in time.
+            _log.error("%s", failure.message)
+            sys.exit(128 + self._signal)
 
 
 def _invalid(reasons: list[str]) -> ConfigValidationError:

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,6 +105,18 @@ INTEGRATIONS: tuple[Event, ...] = (
 )
 PLANS = ("solo", "team", "enterprise", None)
 
+# What a reader of JSON, a database or a target may get wrong.
+EMOJI = "👩\u200d🔧"
+NESTED = {"": [], "a.b": {"c d": [{"é": [[1, None], {}]}, EMOJI]}, 'q"uote': {"$x": {"É": ""}}}
+NUMBERS = {
+    "tenth": 0.1,
+    "tiny": 5e-324,
+    "huge": 1.5e300,
+    "negative": -273.15,
+    "beyond a float": 9007199254740993,
+    "beyond 64 bit": 123456789012345678901234567890,
+}
+
 
 class Delivery(NamedTuple):
     """The body of one request and the part of it that Segment signs."""
@@ -163,6 +176,12 @@ def encode(event: Event) -> bytes:
         _javascript(event), separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return text.encode("utf-8", "backslashreplace")  # only lone surrogates are escaped
+
+
+def decode(encoded: bytes | str) -> Event:
+    """Read an event, or a part of one, without rounding a number."""
+    fields: Event = json.loads(encoded, parse_float=Decimal)
+    return fields
 
 
 def sign(body: bytes, secret: str) -> str:

@@ -10,18 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from harness.deliveries import encode
+from harness.deliveries import array, encode, single
 from harness.receiver import PREFIX, SECRET, Receiver
 from harness.segment import KEY
 from harness.target import PREFIX as TARGET_PREFIX
 from harness.waiting import wait_until
+from harness.way_back import NAMESPACE
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from harness.deliveries import Event
@@ -43,6 +44,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, meltano: Meltano, server: Server, **settings: Any) -> None:
         self.folder = folder
+        self.rejects = folder / "rejects.jsonl"
         self.receiver = Receiver(folder, **settings)
         self.database = replace(server, database=folder.name)
         self.meltano = meltano.using(
@@ -83,7 +85,8 @@ class Pipeline:
             "write_key": KEY,
             "endpoint": segment.endpoint,
             "max_events_per_second": 0,
-            "rejects_path": str(self.folder / "rejects.jsonl"),
+            "rejects_path": str(self.rejects),
+            "message_id_namespace": NAMESPACE,
             **settings,
         }
         return self.meltano.using(**_variables(TARGET_PREFIX, **given))
@@ -111,6 +114,14 @@ class Pipeline:
                 return 0
         assert row is not None
         return int(row[0])
+
+
+def deliver(receiver: Receiver, sent: Sequence[Event], *, of: int, path: str = "/webhook") -> None:
+    """Post *sent* in deliveries *of* so many events, in order."""
+    for start in range(0, len(sent), of):
+        part = sent[start : start + of]
+        delivery = single(*part) if of == 1 else array(part)
+        assert receiver.deliver(delivery, path=path).status_code == 200
 
 
 def _variables(prefix: str, **settings: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 from harness.meltano import Meltano
 from harness.pipeline import Pipeline
 from harness.postgres import postgres
+from harness.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,3 +43,10 @@ def pipeline(tmp_path: Path, meltano: Meltano, server: Server) -> Callable[..., 
         return Pipeline(tmp_path, meltano, server, **settings)
 
     return make
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Iterator[Segment]:
+    """Run a stand-in for Segment."""
+    with Segment(tmp_path) as running:
+        yield running

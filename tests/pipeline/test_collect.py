@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from harness.deliveries import array, encode, events, single
+from harness.deliveries import EMOJI, NESTED, NUMBERS, decode, encode, events
+from harness.pipeline import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from harness.deliveries import Event
     from harness.pipeline import Pipeline, Row
-    from harness.receiver import Receiver
 
     MakePipeline = Callable[..., Pipeline]
 
@@ -52,17 +50,6 @@ OWN_OBJECTS = {
 }
 
 UTC = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d\.\d{3})(?:Z| \+0000 UTC m=.+)")
-
-EMOJI = "👩\u200d🔧"
-NESTED = {"": [], "a.b": {"c d": [{"é": [[1, None], {}]}, EMOJI]}, 'q"uote': {"$x": {"É": ""}}}
-NUMBERS = {
-    "tenth": 0.1,
-    "tiny": 5e-324,
-    "huge": 1.5e300,
-    "negative": -273.15,
-    "beyond a float": 9007199254740993,
-    "beyond 64 bit": 123456789012345678901234567890,
-}
 
 # Fields of an event that are not the usual ones, and the columns that do not simply repeat them.
 UNUSUAL: tuple[tuple[str, Event, Row], ...] = (
@@ -130,7 +117,7 @@ def test_objects_can_arrive_as_json_text(pipeline: MakePipeline) -> None:
     for row in (row for rows in tables.values() for row in rows):
         for column in row.keys() & {*OBJECTS, "properties", "traits", "extra"}:
             assert row[column] is None or isinstance(row[column], str)
-            row[column] = row[column] and read(row[column])
+            row[column] = row[column] and decode(row[column])
     rows = [*map(expected, sent[0]), *(expected(event) | other for event, other in sent[1])]
     assert_equal(tables, rows)
 
@@ -185,18 +172,10 @@ def consumer(flow: Pipeline) -> dict[str, int]:
     return found
 
 
-def deliver(receiver: Receiver, sent: list[Event], *, of: int, path: str = "/webhook") -> None:
-    """Post *sent* in deliveries *of* so many events, in order."""
-    for start in range(0, len(sent), of):
-        part = sent[start : start + of]
-        delivery = single(*part) if of == 1 else array(part)
-        assert receiver.deliver(delivery, path=path).status_code == 200
-
-
 def expected(event: Event) -> Row:
     """Return the row of *event*, as the README describes it, without its position."""
     kind = event["type"]
-    fields = read(encode(event))
+    fields = decode(encode(event))
     texts = {**TEXTS, **OWN_TEXTS.get(kind, {})}
     row: Row = {column: text(fields.pop(name, None)) for column, name in texts.items()}
     row |= {column: moment(fields.pop(name, None)) for column, name in TIMES.items()}
@@ -217,12 +196,6 @@ def moment(value: str | None) -> datetime | None:
     """Return the UTC time that *value* says to the millisecond, in Segment's form or Go's."""
     match = UTC.fullmatch(value or "")
     return datetime.fromisoformat(f"{match[1]} {match[2]}") if match else None
-
-
-def read(encoded: bytes | str) -> Row:
-    """Read JSON without rounding a number."""
-    fields: Row = json.loads(encoded, parse_float=Decimal)
-    return fields
 
 
 def plain(tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:

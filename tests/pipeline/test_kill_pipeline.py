@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from harness.deliveries import events
-from harness.meltano import TAP, TARGET, plugin
+from harness.meltano import SENDER, TAP, TARGET, plugin
+from harness.waiting import wait_until
+from harness.way_back import arrived, returned
 
 if TYPE_CHECKING:
     import subprocess
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.deliveries import Event
     from harness.pipeline import Pipeline
+    from harness.segment import Segment
 
     MakePipeline = Callable[..., Pipeline]
 
@@ -59,6 +62,27 @@ def test_the_run_after_a_stop_completes_the_tables(pipeline: MakePipeline) -> No
     assert ids(flow) == ids_of(sent)
 
 
+def test_the_run_after_kills_completes_segment(pipeline: MakePipeline, segment: Segment) -> None:
+    """The sender and Meltano die in mid-run: Segment has every event, and has it once."""
+    flow, sent = loaded(pipeline)
+    roundtrip = flow.sending(segment, max_batch_events=25).using(
+        MELTANO_ELT_BUFFER_SIZE=BUFFER_BYTES
+    )
+    segment.delay(200)
+
+    for victim in (SENDER, "meltano"):
+        enough = accepted(segment) + 100
+        with roundtrip.started("run", "roundtrip") as run:
+            wait_for(enough, segment, run)
+            kill(victim, run)
+    at_the_last = accepted(segment)
+    segment.delay(0)
+    roundtrip("run", "--force", "roundtrip")
+
+    assert at_the_last < len(returned(sent))
+    assert arrived(segment) == returned(sent)
+
+
 def kill(victim: str, run: subprocess.Popen[str]) -> None:
     """Kill *victim*, a plugin or Meltano itself, and wait until nothing of *run* is left."""
     plugins = psutil.Process(run.pid).children()
@@ -75,6 +99,18 @@ def loaded(pipeline: MakePipeline) -> tuple[Pipeline, list[Event]]:
     flow, sent = pipeline(), list(events(EVENTS))
     flow.load(sent)
     return flow, sent
+
+
+def wait_for(count: int, segment: Segment, run: subprocess.Popen[str]) -> None:
+    """Return once *segment* has accepted *count* events, and *run* still runs."""
+    wait_until(lambda: accepted(segment) >= count or run.poll() is not None)
+    assert run.poll() is None
+
+
+def accepted(segment: Segment) -> int:
+    """Return how many events Segment has."""
+    count: int = segment.counts()["accepted"]
+    return count
 
 
 def ids(flow: Pipeline) -> dict[str, list[str]]:
