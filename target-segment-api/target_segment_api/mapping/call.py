@@ -129,8 +129,12 @@ def compile_call(
     when = None
     if entry.get("when") is not None:
         when = compile_trigger(entry["when"], (*place, "when"), mistakes)
-    names = [name for name in entry if name not in _OWN and not name.startswith(_INTERNAL)]
-    fields = [(name, compile_part(name)) for name in names]
+    own = {name: value for name, value in entry.items() if name not in _OWN}
+    whole = None
+    if _ROOT_DIRECTIVE in entry:
+        whole = compile_value(own, place, mistakes, shorthand=shorthand)
+        own = {}
+    fields = [(name, compile_part(name)) for name in own if not name.startswith(_INTERNAL)]
     return Call(
         call=call,
         place=place,
@@ -138,7 +142,7 @@ def compile_call(
         for_each=compile_part("for_each"),
         version=compile_part("version"),
         fields=tuple((name, resolve) for name, resolve in fields if resolve is not None),
-        whole=compile_part(_ROOT_DIRECTIVE),
+        whole=whole,
         uses_row_form=bool(_VIRTUAL.search(text)),
         strict_parity=strict_parity,
     )
