@@ -10,6 +10,7 @@ environment says about proxies and certificates is looked up once, not for each 
 
 from __future__ import annotations
 
+import logging
 import zlib
 from contextlib import closing
 from datetime import datetime, timezone
@@ -91,6 +92,8 @@ class Client:
         self._settings_url = settings.settings_url
         self._timeout = settings.timeout_seconds
         self._compression = settings.compression
+        # At DEBUG it writes every URL, and in that of the settings is the write key.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
         self._session = session = requests.Session()
         found = session.merge_environment_settings(self._url, {}, None, None, None)
         session.proxies.update(found["proxies"])
