@@ -139,6 +139,8 @@ class TargetSegmentApi(Target):
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
+        self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
+        self._assert_sink_exists(message_dict["stream"])
         try:
             super()._process_batch_message(message_dict)
         except BudgetReached as error:
