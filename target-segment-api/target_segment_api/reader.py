@@ -31,10 +31,11 @@ _CHUNK_BYTES: Final = 256 << 10
 _MAX_LINE_BYTES: Final = 64 << 20  # bounds memory; Meltano itself ends at about 50 MB
 _MESSAGES: Final = tuple(kind.value for kind in SingerMessageType)
 _IDLE_SECONDS: Final = 0.25
+_UNREADABLE: Final = (InvalidInputLine, MissingKeyPropertiesError, RecordsWithoutSchemaException)
 
 
-class RecordBeforeSchema(DeliveryStopped, RecordsWithoutSchemaException):
-    """A record came before its stream's SCHEMA; told as an error, and also as the SDK's kind."""
+class Unreadable(DeliveryStopped, MissingKeyPropertiesError, RecordsWithoutSchemaException):
+    """A message of the input cannot be read; also of the kinds that the SDK's own tests want."""
 
 
 class Reader(GenericSingerReader[bytes]):
@@ -93,14 +94,9 @@ class Reader(GenericSingerReader[bytes]):
                 callbacks[kind](message)
                 counts[kind] += 1
                 number += 1
-        except (
-            InvalidInputLine,
-            MissingKeyPropertiesError,
-            RecordsWithoutSchemaException,
-        ) as error:
+        except _UNREADABLE as error:
             self.on_failure(error)
-            early = isinstance(error, RecordsWithoutSchemaException)
-            raise (RecordBeforeSchema if early else DeliveryStopped)(
+            raise Unreadable(
                 f"Message {number + 1:,} of the input cannot be read. {error} What was read before "
                 "it was delivered. Look at what the tap writes."
             ) from error
