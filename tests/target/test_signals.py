@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import messages
 from harness.segment import KEY
-from harness.target import Run, Running, Target
+from harness.target import Run, Target
 from harness.waiting import wait_until
 from target_segment_api.dispatcher import STOP_SECONDS
 
@@ -133,7 +133,8 @@ def test_it_ends_in_time_if_segment_does_not_answer(segment: Segment, tmp_path: 
             target = Target(folder, segment.endpoint, max_batch_events=100, **settings)
             runs.append(stack.enter_context(target.running()))
             runs[-1].feed(endless_input(event=event))
-        wait_until(lambda: all(map(has_stalled, runs)))
+        wait_until(lambda: all(running.fed > 100_000 for running in runs))
+        wait_until(lambda: all(running.has_stalled() for running in runs))
         for running in runs:
             running.signal(signal.SIGTERM)
         signalled_at = time.monotonic()
@@ -145,13 +146,3 @@ def test_it_ends_in_time_if_segment_does_not_answer(segment: Segment, tmp_path: 
         assert "+ 0 pending" not in run.log[run.log.index("Altogether") :]
         assert "Traceback" not in run.log
     assert segment.counts()["accepted"] == 0
-
-
-def has_stalled(running: Running) -> bool:
-    """Return whether *running* takes no more of its input."""
-    fed = running.fed
-    if fed < 100_000:
-        return False
-    deadline = time.monotonic() + 0.5
-    wait_until(lambda: running.fed != fed or time.monotonic() > deadline)
-    return running.fed == fed
