@@ -108,19 +108,18 @@ class Client:
         )
         if settings.compression:
             session.headers["Content-Encoding"] = "gzip"
+        # Prepared once: its URL, headers and authorization are those of every batch.
+        self._request = session.prepare_request(requests.Request("POST", self._url))
 
     def post(self, body: bytes) -> Answer:
         """Send one batch; never raises for what the network or the server does."""
         if self._compression:
             body = _gzip(body)
+        self._request.prepare_body(body, None)
         try:
             with closing(
-                self._session.post(
-                    self._url,
-                    data=body,
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    stream=True,
+                self._session.send(
+                    self._request, timeout=self._timeout, allow_redirects=False, stream=True
                 )
             ) as response:
                 text = response.raw.read(_ANSWER_BYTES, decode_content=True)

@@ -43,6 +43,8 @@ class Reader(GenericSingerReader[bytes]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.take: Callable[[bytes], bool] = lambda line: False  # noqa: ARG005
+        """Called with each line first; tells whether it was a RECORD that is now dealt with."""
         self.on_pause: Callable[[], None] = lambda: None
         """Called after each chunk of input, and while none comes."""
         self.on_failure: Callable[[Exception], None] = lambda error: None  # noqa: ARG005
@@ -89,10 +91,12 @@ class Reader(GenericSingerReader[bytes]):
         number = 0
         try:
             for line in self._lines(file_input or self.default_input):
-                message = self.deserialize_json(line)
-                kind = message["type"]
-                callbacks[kind](message)
-                counts[kind] += 1
+                if self.take(line):
+                    counts[SingerMessageType.RECORD] += 1
+                else:
+                    message = self.deserialize_json(line)
+                    callbacks[message["type"]](message)
+                    counts[message["type"]] += 1
                 number += 1
         except _UNREADABLE as error:
             self.on_failure(error)
