@@ -87,7 +87,7 @@ def test_it_says_which_message_it_cannot_read(
     before = [messages.record(marked(1), 1), messages.state(1), messages.record(marked(2), 2)]
     after = [messages.record(marked(3), 3), messages.state(3)]
 
-    run = target.run([SCHEMA, *before, line, *after])
+    run = target.run_here([SCHEMA, *before, line, *after])
 
     assert (run.code, run.positions) == (1, [1])
     assert sorted(messages.numbers(segment.events())) == [1, 2]
