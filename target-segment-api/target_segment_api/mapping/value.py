@@ -35,3 +35,19 @@ class Mistake(NamedTuple):
     def __str__(self) -> str:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
         return f"{where.lstrip('.')}: {self.reason}" if where else self.reason
+
+
+MAX_CHARACTERS: Final = 1_000_000
+"""Of what one value may become: an event has 32,000, and a record must not cost the run."""
+
+MAX_DEPTH: Final = 100
+"""How deep an object may nest that is taken apart."""
+
+
+class ValueFailed(Exception):
+    """A value cannot be made of this record: the event is set aside, with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """A sentence that names the directive, and nothing of the record."""
