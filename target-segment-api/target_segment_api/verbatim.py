@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NOTHING: Final = msgspec.Raw(b"")
 _EMPTY: Final = (b"", b"null", b"{}")
 _CHAIN: Final = CHAIN.encode()
+_COMPACT: Final = b'{"type":"'
 
 
 class Columns(msgspec.Struct, gc=False):
@@ -91,8 +92,9 @@ _encode = msgspec.json.Encoder().encode
 
 def read_message(line: bytes) -> Message | None:
     """Return the message of *line*, or None if the careful way has to read it."""
-    # Bytes that pass unread have to be right: UTF-8, and no half of a surrogate pair.
-    if b"\\" in line and (b"\\ud" in line or b"\\uD" in line):
+    # What passes unread has to be as the careful way would write it, for the message id depends
+    # on it; and right: UTF-8, and no half of a surrogate pair.
+    if not line.startswith(_COMPACT) or (b"\\" in line and b"\\u" in line):
         return None
     try:
         if not line.isascii():
