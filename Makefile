@@ -15,7 +15,7 @@ RUN := $(UV) run --locked
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(UV) ## webhooks to PostgreSQL through Meltano, and the books of it
+demo: $(UV) ## webhooks to PostgreSQL and back to Segment through Meltano, and the books of it
 	$(RUN) python examples/demo.py
 
 test: $(UV) ## every test, with a real PostgreSQL and a real Meltano

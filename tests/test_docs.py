@@ -26,7 +26,7 @@ RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\]", re.MULTILINE)
 
 def documents() -> Iterator[str]:
     """Yield the place of each document that is written by hand."""
-    for pattern in ("*.md", "*/*.md"):
+    for pattern in ("*.md", "*/*.md", "examples/*/*.md"):
         for path in REPOSITORY.glob(pattern):
             place = path.relative_to(REPOSITORY)
             if not place.parts[0].startswith("."):

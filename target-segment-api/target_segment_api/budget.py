@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from target_segment_api.errors import BudgetReached
 
 if TYPE_CHECKING:
-    from target_segment_api.event import Event
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class Budget:
@@ -33,7 +34,7 @@ class Budget:
         """How many different users were counted."""
         return len(self._users)
 
-    def spend(self, event: Event) -> None:
+    def spend(self, event: Mapping[str, Any]) -> None:
         """Count *event*.
 
         Raises:
@@ -45,7 +46,7 @@ class Budget:
         if self._counts_users:
             self._count_user(event)
 
-    def _count_user(self, event: Event) -> None:
+    def _count_user(self, event: Mapping[str, Any]) -> None:
         user = f"u{event['userId']}" if "userId" in event else f"a{event.get('anonymousId')}"
         if user in self._users:
             return

@@ -28,8 +28,8 @@ import yaml
 from target_segment_api.encoding import decode, encode
 from target_segment_api.mapping.call import STATES
 from target_segment_api.mapping.mappings import Mappings
+from target_segment_api.rows import is_meant, row_form
 from target_segment_api.rules import explain
-from target_segment_api.sinks import row_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +86,7 @@ def _try(case: Any, name: str, mappings: Mappings) -> Result:
     root = row_form(record, None, state)
     made, reasons = [], []
     for call in calls:
-        if (state == "deleted" and not call.uses_row_form) or (call.when and not call.when(root)):
+        if not is_meant(call, root, state):
             continue
         for event, faults, _ in call.make(root):
             made.append({name: event[name] for name in event if name != "messageId"})

@@ -10,6 +10,7 @@ environment says about proxies and certificates is looked up once, not for each 
 
 from __future__ import annotations
 
+import logging
 import zlib
 from contextlib import closing
 from datetime import datetime, timezone
@@ -91,6 +92,8 @@ class Client:
         self._settings_url = settings.settings_url
         self._timeout = settings.timeout_seconds
         self._compression = settings.compression
+        # At DEBUG it writes every URL, and in that of the settings is the write key.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
         self._session = session = requests.Session()
         found = session.merge_environment_settings(self._url, {}, None, None, None)
         session.proxies.update(found["proxies"])
@@ -105,19 +108,18 @@ class Client:
         )
         if settings.compression:
             session.headers["Content-Encoding"] = "gzip"
+        # Prepared once: its URL, headers and authorization are those of every batch.
+        self._request = session.prepare_request(requests.Request("POST", self._url))
 
     def post(self, body: bytes) -> Answer:
         """Send one batch; never raises for what the network or the server does."""
         if self._compression:
             body = _gzip(body)
+        self._request.prepare_body(body, None)
         try:
             with closing(
-                self._session.post(
-                    self._url,
-                    data=body,
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    stream=True,
+                self._session.send(
+                    self._request, timeout=self._timeout, allow_redirects=False, stream=True
                 )
             ) as response:
                 text = response.raw.read(_ANSWER_BYTES, decode_content=True)

@@ -35,7 +35,9 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
     ),
     th.Property(
         "mappings",
-        th.ObjectType(additional_properties=th.ArrayType(th.ObjectType(additional_properties=True))),
+        th.ObjectType(
+            additional_properties=th.ArrayType(th.ObjectType(additional_properties=True))
+        ),
         title="Mappings",
         description=(
             "Which calls the rows of a stream become: stream, or glob of streams, to a list of "

@@ -77,12 +77,14 @@ class Dispatcher:
         )
         self._settled: queue.SimpleQueue[Settled] = queue.SimpleQueue()
         count = settings.concurrency
-        self._lanes = [Lane(transport(), self._patience, self._settled) for _ in range(count)]
+        self._lanes = [
+            Lane(number, transport(), self._patience, self._settled) for number in range(count)
+        ]
         self._gathering = [Batch() for _ in range(count)]
         self._since = [0.0] * count
         self._taken = [0] * count
         self._blocked = [0.0] * count
-        self._in_lanes = 0
+        self._in_lane = [0] * count
         self.states_written = 0
         self._started_at = self._reported_at = time.monotonic()
         self._end_at = float("inf")
@@ -98,6 +100,7 @@ class Dispatcher:
         stream: str,
         key: Any,
         user: Any,
+        *,
         change: Change | None = None,
     ) -> None:
         """Take one event; it is delivered after all earlier ones of the same *user*.
@@ -194,8 +197,11 @@ class Dispatcher:
             for index, batch in enumerate(self._gathering):
                 if batch.events:
                     self._hand_over(index)
-        while self._in_lanes:
+        while busy := [number for number, batches in enumerate(self._in_lane) if batches]:
+            began = time.monotonic()
             self._wait()
+            if len(busy) == 1:
+                self._blocked[busy[0]] += time.monotonic() - began
         self._reap()
         for lane in self._lanes:
             lane.end()
@@ -217,7 +223,7 @@ class Dispatcher:
             self._wait()
             if self._error is not None:
                 raise self._error
-        self._in_lanes += 1
+        self._in_lane[index] += 1
         if blocked_at:
             self._blocked[index] += time.monotonic() - blocked_at
         self._reap()
@@ -251,7 +257,8 @@ class Dispatcher:
             settled = self._settled.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             if time.monotonic() > self._end_at:
-                reason = f"{self._in_lanes} batches were still under way after {STOP_SECONDS:g} s."
+                left = sum(self._in_lane)
+                reason = f"{left} batches were still under way after {STOP_SECONDS:g} s."
                 raise self._fail(DeliveryStopped(f"{reason} They were given up.")) from None
         else:
             self._enter(settled)
@@ -282,7 +289,7 @@ class Dispatcher:
 
     def _enter(self, settled: Settled) -> None:
         """Enter what became of one batch into files, books and ledger."""
-        self._in_lanes -= 1
+        self._in_lane[settled.lane] -= 1
         try:
             for events in settled.accepted:
                 self._receipts.add(events)

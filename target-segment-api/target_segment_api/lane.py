@@ -29,6 +29,7 @@ _REPORT_ATTEMPT: Final = 3  # a single failure is nothing to tell
 class Settled(NamedTuple):
     """What became of one batch: all of it, or a reason to stop."""
 
+    lane: int
     batch: Batch
     accepted: list[list[Outgoing]]
     """The events of each request that Segment accepted."""
@@ -42,8 +43,13 @@ class Lane:
     """Delivers what is put into it, and reports each batch to *settled*."""
 
     def __init__(
-        self, transport: Transport, patience: Patience, settled: queue.SimpleQueue[Settled]
+        self,
+        number: int,
+        transport: Transport,
+        patience: Patience,
+        settled: queue.SimpleQueue[Settled],
     ) -> None:
+        self._number = number
         self._transport = transport
         self._patience = patience
         self._settled = settled
@@ -76,7 +82,7 @@ class Lane:
     def _run(self) -> None:
         stopped: DeliveryStopped | None = None
         while (batch := self._batches.get()) is not None:
-            outcome = Settled(batch, [], [], stopped)
+            outcome = Settled(self._number, batch, [], [], stopped)
             if stopped is None:
                 try:
                     self._deliver(batch, outcome)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from target_segment_api.event import Event
 
 CHAIN: Final = "sentThrough"
-_LIBRARY: Final = {"name": "target-segment-api"}
 
 
 def has_passed(event: Event, namespace: str) -> bool:
@@ -30,8 +29,5 @@ def mark(event: Event, namespace: str) -> None:
     if not isinstance(context, dict):
         return  # invalid, and found to be so
     chain = context.get(CHAIN)
-    event["context"] = {
-        "library": _LIBRARY,
-        **context,
-        CHAIN: [*chain, namespace] if isinstance(chain, list) else [namespace],
-    }
+    chain = [*chain, namespace] if isinstance(chain, list) else [namespace]
+    event["context"] = {**context, CHAIN: chain}

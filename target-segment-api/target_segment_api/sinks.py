@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from target_segment_api.errors import DeliveryStopped
 from target_segment_api.event import Event, call_of, text_id, to_event
 from target_segment_api.identity import message_id
 from target_segment_api.loop import has_passed, mark
-from target_segment_api.mapping.call import STATES
+from target_segment_api.verbatim import make_verbatim
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from target_segment_api.changes import Change
-    from target_segment_api.mapping.call import Call
     from target_segment_api.target import TargetSegmentApi
+    from target_segment_api.verbatim import Columns
 
 _NO_CALL: Final = (
     "Stream {!r} is skipped: no call of Segment is known for it. Give it an entry in mappings, or "
@@ -39,8 +40,8 @@ _DELETE: Final = (
 )
 
 
-class EventSink(Sink):
-    """Turns the records of one stream into events and hands them to the target's dispatcher."""
+class SegmentSink(Sink):
+    """What all streams share: keys are there, events are checked, identified, and handed on."""
 
     replication_key: str | None = None
     """The column that says which version of a row a record is."""
@@ -58,27 +59,25 @@ class EventSink(Sink):
         self._budget = target.budget
         self._problems = target.problems
         self._tally = target.dispatcher.books.of(stream_name)
-        self._calls = target.mappings.of(stream_name)
-        self._call = None if self._calls else call_of(stream_name, schema["properties"])
-        self._changes = target.changes if self._calls else None
-        if self._calls is not None:
-            self._tally.begin_calls(len(self._calls))
-            if self._changes is not None and not self.key_properties:
-                raise DeliveryStopped(
-                    f"Stream {stream_name!r} has no key, by which changed_only could know a row "
-                    "again. Give it one (`__key_properties__` in stream_maps)."
-                )
-        elif self._call is None and not _is_removed(target, stream_name):
-            is_delete = stream_name.rpartition("-")[2] == "delete"  # tap-postgres: schema-delete
-            reason = (_DELETE if is_delete else _NO_CALL).format(stream_name)
-            if self._settings.on_unmapped == "fail":
-                raise DeliveryStopped(reason)
-            self.logger.warning("%s", reason)
 
     @override
     def get_validator(self) -> None:
         # The record's schema is not the contract here: the event's is (`rules`).
         return None
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether its usual records can be passed on without taking their objects apart."""
+        return False
+
+    def pass_on(self, record: Columns) -> bool:  # noqa: ARG002 - another sink can
+        """Send the event of *record* the fast way; False if it has to take the careful one.
+
+        Raises:
+            BudgetReached: there is nothing left for it.
+            DeliveryStopped: something went wrong; call `finish`.
+        """
+        return False
 
     def skip(self) -> None:
         """Count a record that a stream map filtered out."""
@@ -87,6 +86,7 @@ class EventSink(Sink):
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
+        """Send what *record* becomes; *context* is the RECORD message that it came in."""
         self._tally.records += 1
         self.record_counter_metric.increment()
         if not all(name in record for name in self.key_properties):
@@ -94,14 +94,7 @@ class EventSink(Sink):
                 f"A record of stream {self.stream_name!r} lacks its key "
                 f"({', '.join(self.key_properties)})."
             )
-        if self._calls is not None:
-            self._map(record, context.get("version"))
-        elif self._call is not None:
-            # An event never changes, so it needs no version; its position in some spool is none.
-            event = to_event(self._call, record)
-            self._send(event, text_id(record.get("message_id")), None, [], None)
-        else:
-            self._tally.skipped += 1
+        self._process(record, context.get("version"))
 
     @override
     def process_batch(self, context: dict[str, Any]) -> None:
@@ -109,64 +102,12 @@ class EventSink(Sink):
         for record in context.get("records", ()):
             self.process_record(record, {})
 
-    @override
-    def activate_version(self, new_version: int) -> None:
-        """Send what mappings make of the rows that a full table no longer has."""
-        if self._changes is None or self._calls is None:
-            return
-        for key, change in self._changes.gone(self.stream_name, new_version):
-            record = dict.fromkeys(self.schema["properties"])
-            record.update(zip(self.key_properties, key, strict=True))
-            self._tally.records += 1
-            self._make(self._calls, record, key, change)
-
-    def _map(self, record: dict[str, Any], version: int | None) -> None:
-        """Send what the stream's calls make of *record*, unless it has not changed."""
-        assert self._calls is not None
-        key = [record[name] for name in self.key_properties] or None
-        change = None
-        if self._changes is not None:
-            change = self._changes.see(self.stream_name, key, record, version=version)
-            if change is None:
-                self._tally.unchanged += 1
-                return
-        self._make(self._calls, record, key, change)
-
-    def _make(
-        self, calls: tuple[Call, ...], record: dict[str, Any], key: Any, change: Change | None
-    ) -> None:
-        deleted = record.get("_sdc_deleted_at") is not None
-        state = change.state if change else "deleted" if deleted else "added"
-        made = []
-        for call, tally in zip(calls, self._tally.calls, strict=True):
-            root = record
-            if call.uses_row_form:
-                root = row_form(record, key, state)
-            elif state == "deleted":
-                continue  # only a call that asks for the state is meant for what is gone
-            tally.rows += 1
-            if call.when is not None and not call.when(root):
-                tally.skipped += 1
-                continue
-            version = change.counter if change else record.get(self.replication_key or "")
-            if call.version is not None:
-                version = call.version(root) or None
-            for event, faults, _ in call.make(root):
-                tally.events += 1
-                tally.sample = tally.sample or event
-                tally.invalid += bool(faults)
-                made.append((event, version, faults))
-        if change is not None:
-            change.outstanding = len(made)
-            if not made:
-                self._dispatcher.settle_row(change)
-        if not made:
-            self._tally.skipped += 1
-        for event, version, faults in made:
-            self._send(event, key, version, faults, change)
+    @abc.abstractmethod
+    def _process(self, record: dict[str, Any], version: int | None) -> None:
+        """Send what *record* becomes, of the full-table *version* if there is one."""
 
     def _send(
-        self, event: Event, key: Any, version: Any, faults: list[str], change: Change | None
+        self, event: Event, key: Any, version: Any, faults: list[str], change: Change | None = None
     ) -> None:
         """Send *event*, which a record with *key* made, or set it aside for *faults* or others."""
         settings, name = self._settings, self.stream_name
@@ -176,23 +117,17 @@ class EventSink(Sink):
             self._dispatcher.settle_row(change)
             return
         mark(event, settings.namespace)
-        if settings.message_id == "keep" and self._calls is None and key:
-            event["messageId"] = key
-        identifier = event.get("messageId")
-        body = encode(event)
-        if not isinstance(identifier, str):
-            identifier = message_id(settings.namespace, name, key, version, body)
-            body = b'{"messageId":"%b",%b' % (identifier.encode(), body[1:])
+        body, identifier = encode(event), event.get("messageId")
+        if identifier is None:
+            identifier, body = self._identify(key, version, body)
         reasons = faults + self._problems(event)
-        if settings.message_id == "keep" and self._calls is None and not key:
-            reasons.append("messageId is missing, and message_id is keep.")
         if len(body) > settings.max_event_bytes:
             reasons.append(f"It has {len(body):,} bytes; {settings.max_event_bytes:,} are allowed.")
         if not reasons:
             self._budget.spend(event)
             self._tally.events += 1
             user = event.get("previousId") or event.get("userId") or event.get("anonymousId")
-            self._dispatcher.send(body, identifier, name, key, user, change)
+            self._dispatcher.send(body, identifier, name, key, user, change=change)
         elif settings.on_invalid == "fail":
             raise DeliveryStopped(
                 f"An event of stream {name!r} (record {self._tally.records:,}) would not be taken "
@@ -206,17 +141,68 @@ class EventSink(Sink):
             )
             self._dispatcher.settle_row(change)
 
+    def _identify(self, key: Any, version: Any, content: bytes) -> tuple[str, bytes]:
+        """Return the derived message id of the event in *content*, and its body with it."""
+        identifier = message_id(self._settings.namespace, self.stream_name, key, version, content)
+        return identifier, b'{"messageId":"%b",%b' % (identifier.encode(), content[1:])
 
-def row_form(record: dict[str, Any], key: Any, state: str) -> dict[str, Any]:
-    """Return *record* as Segment's Reverse ETL shows a row to a mapping, and as it is."""
-    return {
-        "type": "track",
-        "event": STATES[state],
-        "properties": record,
-        "__segment_id": text_id(key[0]) if isinstance(key, list) and len(key) == 1 else key,
-        "row_state": state,
-        **record,
-    }
+
+class EventSink(SegmentSink):
+    """Sends a stream with the tap's columns as the call that it is named after."""
+
+    def __init__(
+        self,
+        target: TargetSegmentApi,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        super().__init__(target, stream_name, schema, key_properties)
+        self._keeps_id = self._settings.message_id == "keep"
+        self._verbatim = None
+        self._call = call_of(stream_name, schema["properties"])
+        if self._call is not None:
+            if {*self.key_properties} <= {"message_id"} and not self._keeps_id:
+                self._verbatim = make_verbatim(self._call, self._settings.namespace)
+        elif not _is_removed(target, stream_name):
+            is_delete = stream_name.rpartition("-")[2] == "delete"  # tap-postgres: schema-delete
+            reason = (_DELETE if is_delete else _NO_CALL).format(stream_name)
+            if self._settings.on_unmapped == "fail":
+                raise DeliveryStopped(reason)
+            self.logger.warning("%s", reason)
+
+    @property
+    @override
+    def is_fast(self) -> bool:
+        return self._verbatim is not None
+
+    @override
+    def pass_on(self, record: Columns) -> bool:
+        ready = self._verbatim(record) if self._verbatim else None
+        if ready is None:
+            return False
+        identifier, body = self._identify(ready.key, None, ready.content)
+        if len(body) > self._settings.max_event_bytes:
+            return False
+        self._budget.spend(ready.ids)
+        self._tally.records += 1
+        self._tally.events += 1
+        self.record_counter_metric.increment()
+        self._dispatcher.send(body, identifier, self.stream_name, ready.key, ready.user)
+        return True
+
+    @override
+    def _process(self, record: dict[str, Any], version: int | None) -> None:
+        if self._call is None:
+            self._tally.skipped += 1
+            return
+        event, key, faults = to_event(self._call, record), text_id(record.get("message_id")), []
+        if self._keeps_id:
+            event["messageId"] = key or ""
+            if not key:
+                faults.append("messageId is missing, and message_id is keep.")
+        # An event never changes, so it needs no version; its position in some spool is none.
+        self._send(event, key, None, faults)
 
 
 def _is_removed(target: TargetSegmentApi, stream_name: str) -> bool:

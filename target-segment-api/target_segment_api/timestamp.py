@@ -58,7 +58,8 @@ def write(value: Any) -> str:
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00.000Z"
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        return _format(_since_epoch(Decimal(value)))
+        # By its digits: 1772623231.402 as a float is less than .402, and would be cut to .401.
+        return _format(_since_epoch(Decimal(str(value))))
     raise ValueError("not a moment")
 
 

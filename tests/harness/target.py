@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from click.testing import CliRunner
 from harness import messages
 from harness.receiver import PROGRAMS
 from harness.segment import KEY
+from harness.waiting import wait_until
+from target_segment_api.target import TargetSegmentApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 TARGET = str(PROGRAMS / "target-segment-api")
 PREFIX = "TARGET_SEGMENT_API_"
 RUN_SECONDS = 120
+STALLED_SECONDS = 0.5
 
 Json = dict[str, Any]
 
@@ -71,6 +78,21 @@ class Target:
         )
         states = [json.loads(line) for line in done.stdout.splitlines()]
         return Run(done.returncode, states, done.stderr.decode(errors="replace"))
+
+    def run_here(self, given: Iterable[messages.Message]) -> Run:
+        """Run it over all of the *given* input in this process, which saves the time of a start."""
+        given_path = self._folder / "input.jsonl"
+        given_path.write_bytes(messages.encode(given))
+        words = [*self._words()[1:], "--input", str(given_path)]
+        handlers = logging.root.handlers[:]
+        try:
+            result = CliRunner().invoke(TargetSegmentApi.cli, words)
+        finally:
+            logging.root.handlers[:] = handlers
+        states = [json.loads(line) for line in result.stdout.splitlines()]
+        unexpected = not isinstance(result.exception, SystemExit | None)
+        traceback = "".join(format_exception(result.exception)) if unexpected else ""
+        return Run(result.exit_code, states, result.stderr + traceback)
 
     @contextmanager
     def running(self, **variables: str) -> Iterator[Running]:
@@ -146,11 +168,11 @@ class Running:
 
     def write(self, given: Iterable[messages.Message]) -> None:
         """Write messages to its input, however long it takes."""
-        self._feed([messages.encode(given)])
+        self._feed([messages.encode(given)], False)  # noqa: FBT003 - as for the thread
 
-    def feed(self, parts: Iterable[bytes]) -> None:
-        """Write *parts* to its input from now on and then close it, in a thread of its own."""
-        self._start(self._feed, parts, True)  # noqa: FBT003 - positional for the thread
+    def feed(self, parts: Iterable[bytes], *, close: bool = True) -> None:
+        """Write *parts* to its input from now on, in a thread, and then *close* it."""
+        self._start(self._feed, parts, close)
 
     def close(self) -> None:
         """Let its input end."""
@@ -184,6 +206,12 @@ class Running:
             assert pipe is not None
             pipe.close()
 
+    def has_stalled(self) -> bool:
+        """Look for a while whether it takes nothing of its input any more."""
+        fed, deadline = self.fed, time.monotonic() + STALLED_SECONDS
+        wait_until(lambda: self.fed != fed or time.monotonic() > deadline)
+        return self.fed == fed > 0
+
     def memory_peak(self) -> int:
         """Return the most memory it ever had, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text("utf-8")
@@ -196,7 +224,7 @@ class Running:
         self._threads.append(thread)
         thread.start()
 
-    def _feed(self, parts: Iterable[bytes], close: bool = False) -> None:  # noqa: FBT001, FBT002
+    def _feed(self, parts: Iterable[bytes], close: bool) -> None:  # noqa: FBT001
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             for part in parts:

@@ -60,7 +60,6 @@ def _returned(event: Event) -> Event:
     if "timestamp" in fields:
         fields["timestamp"] = _utc(fields["timestamp"])
     fields["context"] = {
-        "library": {"name": "target-segment-api"},
         **fields.get("context", {}),
         "sentThrough": [NAMESPACE],
     }

@@ -39,8 +39,7 @@ def as_sent(event: Json) -> Json:
         for name, value in json.loads(deliveries.encode(event)).items()
         if name not in NEVER_SENT and value is not None and value != ""
     }
-    library = {"library": {"name": "target-segment-api"}}
-    context = library | kept.get("context", {}) | {"sentThrough": [NAMESPACE]}
+    context = kept.get("context", {}) | {"sentThrough": [NAMESPACE]}
     return kept | {"context": context}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +61,22 @@ def test_kill_loses_and_repeats_nothing(segment: Segment, tmp_path: Path) -> Non
 
 def given(after: int) -> bytes:
     """Return what the tap writes when it starts with the state *after*."""
-    events = [
-        messages.small(number, event=None if is_invalid(number) else "Lesson Started")
-        for number in range(after + 1, EVENTS + 1)
+    return messages.line(messages.schema("track")) + b"".join(lines()[after:])
+
+
+@cache
+def lines() -> list[bytes]:
+    """Return the record of each event, with the state that may follow it."""
+    return [
+        messages.line(messages.record(event(number), number))
+        + (b"" if number % EVERY and number != EVENTS else messages.line(messages.state(number)))
+        for number in range(1, EVENTS + 1)
     ]
-    return messages.encode(messages.conversation(events, first=after + 1, every=EVERY))
+
+
+def event(number: int) -> Json:
+    """Return the event with this *number*; one that is invalid has no name."""
+    return messages.small(number, event=None if is_invalid(number) else "Lesson Started")
 
 
 def has(segment: Segment, count: int) -> bool:

@@ -41,11 +41,7 @@ def test_context_is_kept(context: Json) -> None:
     mark(event, OURS)
 
     assert context == before
-    assert {**event["context"], CHAIN: 0} == {
-        "library": {"name": "target-segment-api"},
-        **before,
-        CHAIN: 0,
-    }
+    assert {**event["context"], CHAIN: 0} == {**before, CHAIN: 0}
 
 
 def test_event_without_context_gets_one() -> None:
@@ -54,7 +50,7 @@ def test_event_without_context_gets_one() -> None:
 
     mark(event, OURS)
 
-    assert event["context"] == {"library": {"name": "target-segment-api"}, CHAIN: [OURS]}
+    assert event["context"] == {CHAIN: [OURS]}
 
 
 def test_chain_grows_by_each_target() -> None:

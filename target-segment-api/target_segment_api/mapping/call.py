@@ -37,7 +37,8 @@ STATES: Final = {"added": "new", "updated": "updated", "deleted": "deleted"}
 _OWN: Final = ("call", "when", "for_each", "version")
 _ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 _INTERNAL: Final = "__segment_internal_"
-_VIRTUAL: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
+_ROW_FORM: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
+_STATE: Final = re.compile(r"\bevent\b|row_state")
 
 
 class Made(NamedTuple):
@@ -62,6 +63,8 @@ class Call(NamedTuple):
     """Gives all fields at once, instead of `fields`."""
     uses_row_form: bool
     """Whether it looks at a row as Reverse ETL gives it: `event`, `properties`, `__segment_id`."""
+    asks_state: bool
+    """Whether its trigger asks if a row is added, updated or deleted."""
     strict_parity: bool
 
     def make(self, root: dict[str, Any]) -> Iterator[Made]:
@@ -143,9 +146,19 @@ def compile_call(
         version=compile_part("version"),
         fields=tuple((name, resolve) for name, resolve in fields if resolve is not None),
         whole=whole,
-        uses_row_form=bool(_VIRTUAL.search(text)),
+        uses_row_form=any(_ROW_FORM.search(leaf) for leaf in _leaves(entry)),
+        asks_state=any(_STATE.search(leaf) for leaf in _leaves(entry.get("when"))),
         strict_parity=strict_parity,
     )
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield every text in *value* that is no key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
 
 
 def _unpack(entry: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,9 +8,8 @@ int, float and Decimal are one kind, and true is no number.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Collection
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -32,10 +31,6 @@ RELATIONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_SMALL: Final = 18  # digits of an int that costs no more than another
-_PLAIN: Final = range(-6, 21)  # powers of ten that JavaScript writes without an exponent
 
 
 def subject(path: tuple[str, ...]) -> Resolve:
@@ -63,12 +58,12 @@ def subject(path: tuple[str, ...]) -> Resolve:
 
 
 def ask(find: Resolve, predicate: Predicate) -> Holds:
-    """Return whether what *find* finds meets *predicate*."""
+    """Return what tells whether what *find* finds meets *predicate*."""
     return lambda root: predicate(find(root))
 
 
 def every(conditions: list[Holds]) -> Holds:
-    """Return whether a record meets all *conditions*; none is met by all records."""
+    """Return what tells whether a record meets all *conditions*; none is met by all records."""
     if len(conditions) == 1:
         return conditions[0]
 
@@ -82,7 +77,7 @@ def every(conditions: list[Holds]) -> Holds:
 
 
 def some(conditions: list[Holds]) -> Holds:
-    """Return whether a record meets at least one of *conditions*."""
+    """Return what tells whether a record meets at least one of *conditions*."""
     if len(conditions) == 1:
         return conditions[0]
 
@@ -101,12 +96,12 @@ def never(_root: Record) -> bool:
 
 
 def opposite_of(holds: Predicate) -> Predicate:
-    """Return whether *holds* does not, of a value or of a record."""
+    """Return what tells whether *holds* does not, of a value or of a record."""
     return lambda value: not holds(value)
 
 
 def equals(constant: Any) -> Predicate:
-    """Return whether a value is the same as *constant*: text, number, boolean or null."""
+    """Return what tells whether a value is the same as the scalar *constant*."""
     if constant is None or isinstance(constant, bool):
         return lambda value: value is constant
     if isinstance(constant, str):
@@ -115,7 +110,7 @@ def equals(constant: Any) -> Predicate:
 
 
 def compares(relation: Callable[[Any, Any], bool], number: Number) -> Predicate:
-    """Return whether a value is a number, and in *relation* to *number*."""
+    """Return what tells whether a value is a number, and in *relation* to *number*."""
     rough = to_float(number)
 
     def predicate(value: Any) -> bool:
@@ -128,7 +123,7 @@ def compares(relation: Callable[[Any, Any], bool], number: Number) -> Predicate:
 
 
 def one_of(constants: Collection[Any]) -> Predicate:
-    """Return whether a value is the same as any of *constants*."""
+    """Return what tells whether a value is the same as any of *constants*."""
     texts = frozenset(constant for constant in constants if isinstance(constant, str))
     others = [equals(constant) for constant in constants if not isinstance(constant, str)]
 
@@ -141,12 +136,12 @@ def one_of(constants: Collection[Any]) -> Predicate:
 
 
 def text_that(test: Callable[[str], bool]) -> Predicate:
-    """Return whether a value is text that meets *test*."""
+    """Return what tells whether a value is text that meets *test*."""
     return lambda value: isinstance(value, str) and test(value)
 
 
 def text_that_not(test: Callable[[str], bool]) -> Predicate:
-    """Return whether a value is text, too, but does not meet *test*."""
+    """Return what tells whether a value is text, too, but does not meet *test*."""
     return lambda value: isinstance(value, str) and not test(value)
 
 
@@ -174,35 +169,3 @@ def is_number(value: Any) -> bool:
 def to_float(number: Any) -> float:
     """Return *number* as the float next to it, or infinity: an int may be too large for any."""
     return float(Decimal(number)) if isinstance(number, int) else float(number)
-
-
-def read_number(text: str) -> Number | None:
-    """Return the number that *text* says as JSON would, or None."""
-    if not _NUMBER.fullmatch(text):
-        return None
-    if len(text) <= _SMALL and text.removeprefix("-").isdecimal():
-        return int(text)
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits
-        return None
-
-
-def write_number(number: float | Decimal) -> str:
-    """Return *number* as JavaScript writes it, with every digit that it has."""
-    _, digits, exponent = Decimal(str(number) if isinstance(number, float) else number).as_tuple()
-    if not isinstance(exponent, int):
-        return "NaN" if exponent != "F" else ("-" if number < 0 else "") + "Infinity"
-    text = "".join(map(str, digits)).lstrip("0")
-    if not text:
-        return "0"
-    power = exponent + len(text) - 1
-    text = text.rstrip("0")
-    sign = "-" if number < 0 else ""
-    if power not in _PLAIN:
-        point = "." if len(text) > 1 else ""
-        return f"{sign}{text[0]}{point}{text[1:]}e{power:+d}"
-    if power < 0:
-        return f"{sign}0.{'0' * (-power - 1)}{text}"
-    whole, fraction = text[: power + 1].ljust(power + 1, "0"), text[power + 1 :]
-    return f"{sign}{whole}.{fraction}" if fraction else sign + whole

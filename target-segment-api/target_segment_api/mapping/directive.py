@@ -10,60 +10,32 @@ What a compiled value returns shares its lists and objects with the record: read
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from target_segment_api.encoding import decode, encode
-from target_segment_api.mapping import reshape
-from target_segment_api.mapping.javascript import is_blank, is_truthy, length, to_text
-from target_segment_api.mapping.liquid import compile_liquid
+from target_segment_api.mapping import operation
+from target_segment_api.mapping.javascript import is_blank, is_truthy
 from target_segment_api.mapping.path import compile_path, find
+from target_segment_api.mapping.scope import Scope, is_directive, nothing, suggest
 from target_segment_api.mapping.template import compile_template, fill_template, is_template
 from target_segment_api.mapping.value import MISSING, Mistake, ValueFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-    from decimal import Decimal
-
     from target_segment_api.mapping.value import Place, Resolve
 
 MAX_LEVELS: Final = 50
 """How deep a mapping may nest."""
-
-MAX_PATTERN: Final = 10
-"""Characters of a pattern or a replacement of `@replace`, as in Segment."""
 
 _METADATA: Final = "_metadata"  # what Segment's user interface notes beside a directive
 _INTERNAL: Final = "__segment_internal_"
 _ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 _EACH = re.compile(r"\$each(?:[.\[]|$)")
 
-
-class Scope(NamedTuple):
-    """What is being compiled: where it stands, and how its texts are read."""
-
-    place: Place
-    mistakes: list[Mistake]
-    shorthand: bool
-    level: int
-
-    def inner(self, *parts: str | int) -> Scope:
-        return self._replace(place=(*self.place, *parts), level=self.level + 1)
-
-    def blame(self, reason: str) -> Resolve:
-        """Note a mistake, and return what stands in for the value."""
-        self.mistakes.append(Mistake(self.place, reason))
-        return nothing
-
-
 _Directive: TypeAlias = Callable[[Any, Scope], "Resolve"]
 
 
-def compile_value(
-    value: Any, place: Place, mistakes: list[Mistake], *, shorthand: bool
-) -> Resolve:
+def compile_value(value: Any, place: Place, mistakes: list[Mistake], *, shorthand: bool) -> Resolve:
     """Return what makes *value*, as it stands in a mapping, of a record.
 
     What it returns raises `ValueFailed` for a record of which it cannot be made.
@@ -76,7 +48,7 @@ def compile_value(
         shorthand: read a text that starts with `$.` or `$each` as a path, and one with
             `{{ }}` as a template, except in `@literal`; and be strict with paths.
     """
-    return _root(value, Scope(place, mistakes, shorthand, 0))
+    return _root(value, Scope(place, mistakes, shorthand, 0, _compile))
 
 
 def _root(value: Any, at: Scope) -> Resolve:
@@ -86,7 +58,7 @@ def _root(value: Any, at: Scope) -> Resolve:
     if _ROOT_DIRECTIVE not in value:
         return _compile(fields, at)
     at, directive = at.inner(_ROOT_DIRECTIVE), value[_ROOT_DIRECTIVE]
-    if not _is_directive(directive):
+    if not is_directive(directive):
         return at.blame("It must be an object with one @directive.")
     transform = directive.get("@transform")
     if isinstance(transform, dict):
@@ -101,7 +73,7 @@ def _compile(value: Any, at: Scope) -> Resolve:
         return _compile_text(value, at)
     if isinstance(value, list):
         return _compile_list([at.inner(n).compile(item) for n, item in enumerate(value)])
-    if _is_directive(value):
+    if is_directive(value):
         return _compile_directive(value, at)
     if isinstance(value, dict):
         return _compile_object(
@@ -169,9 +141,10 @@ def _template(given: Any, at: Scope) -> Resolve:
 
 def _text_of(name: str, given: Any, at: Scope) -> Resolve:
     """Compile the directive *given*, which has to give the text that *name* needs."""
-    if not _is_directive(given):
-        return at.blame("It must be text, or a directive that gives text.")
-    resolve = at.compile(given)
+    if is_directive(given):
+        resolve = at.compile(given)
+    else:
+        resolve = at.blame("It must be text, or a directive that gives text.")
 
     def text(root: Any) -> str:
         value = resolve(root)
@@ -183,7 +156,7 @@ def _text_of(name: str, given: Any, at: Scope) -> Resolve:
 
 
 def _literal(given: Any, at: Scope) -> Resolve:
-    return _compile(given, at._replace(shorthand=False))
+    return at._replace(shorthand=False).compile(given)
 
 
 def _if(given: Any, at: Scope) -> Resolve:
@@ -211,7 +184,7 @@ def _array_path(given: Any, at: Scope) -> Resolve:
     if not isinstance(given, list) or len(given) not in (1, 2):
         return at.blame("It must be a list: a path, and the object to be made of each item.")
     path = _path(given[0], at.inner(0)) if isinstance(given[0], str) else nothing
-    if _is_directive(given[0]):
+    if is_directive(given[0]):
         path = at.inner(0).compile(given[0])
     elif not isinstance(given[0], str):
         at.inner(0).blame("It must be a path, or a directive that gives a list.")
@@ -243,33 +216,28 @@ def _transform(given: Any, at: Scope) -> Resolve:
 
 
 def _liquid(given: Any, at: Scope) -> Resolve:
+    # Imported where it is asked for: the library takes longer than the rest of the target.
+    from target_segment_api.mapping.liquid.template import compile_liquid  # noqa: PLC0415
+
     return compile_liquid(given, at.place, at.mistakes)
 
 
 _DIRECTIVES: Final[dict[str, _Directive]] = {
     "@arrayPath": _array_path,
-    "@case": _case,
-    "@excludeWhenNull": _exclude_when_null,
-    "@flatten": _flatten,
+    "@case": operation.compile_case,
+    "@excludeWhenNull": operation.compile_exclude_when_null,
+    "@flatten": operation.compile_flatten,
     "@if": _if,
-    "@json": _json,
+    "@json": operation.compile_json,
     "@liquid": _liquid,
     "@literal": _literal,
-    "@merge": _merge,
+    "@merge": operation.compile_merge,
     "@path": _path,
-    "@replace": _replace,
+    "@replace": operation.compile_replace,
     "@template": _template,
     "@transform": _transform,
 }
 
 
-def _is_directive(value: Any) -> bool:
-    return isinstance(value, dict) and any(name.startswith("@") for name in value)
-
-
-def _constant(value: str | float | Decimal | None) -> Resolve:
+def _constant(value: Any) -> Resolve:
     return lambda _: value
-
-
-def nothing(_: Any) -> Any:
-    return MISSING

@@ -8,6 +8,7 @@ of its JSON Schema validator). `alias`, `context` and `integrations` are ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
@@ -151,23 +152,17 @@ def _fit(place: str, kind: Kind, value: Any, faults: list[str]) -> Any:
     """Return the scalar *value* as *kind*, as Segment's validator coerces it."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if kind == "text":
-        if isinstance(value, str):
-            return value
-        if isinstance(value, bool | int | float | Decimal):
-            return to_text(value)
-    elif kind == "number":
-        number = _as_number(value)
-        if number is not None:
-            return number
-    elif isinstance(value, bool):
-        return value
-    elif value in ("true", 1):
-        return True
-    elif value in ("false", 0):
-        return False
+    fitted = _COERCE[kind](value)
+    if fitted is not MISSING:
+        return fitted
     faults.append(f"{place} must be {_WHAT[kind]}, not {name_kind(value)}.")
     return MISSING
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    return to_text(value) if isinstance(value, bool | int | float | Decimal) else MISSING
 
 
 def _as_number(value: Any) -> Any:
@@ -175,7 +170,23 @@ def _as_number(value: Any) -> Any:
         return int(value)
     if isinstance(value, int | float | Decimal):
         return value
-    return to_number(value) if isinstance(value, str) and value.strip() == value else None
+    number = to_number(value) if isinstance(value, str) and value.strip() == value else None
+    return MISSING if number is None else number
+
+
+def _as_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", 1):
+        return True
+    return False if value in ("false", 0) else MISSING
+
+
+_COERCE: Final[dict[Kind, Callable[[Any], Any]]] = {
+    "text": _as_text,
+    "number": _as_number,
+    "boolean": _as_boolean,
+}
 
 
 def name_kind(value: Any) -> str:
@@ -186,4 +197,5 @@ def name_kind(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float | Decimal):
         return "a number"
-    return {str: "text", list: "a list", dict: "an object"}.get(type(value), "something else")
+    kinds: dict[type, str] = {str: "text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "something else")

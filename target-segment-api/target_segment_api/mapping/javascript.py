@@ -29,7 +29,7 @@ def is_truthy(value: Any) -> bool:
     if value is None or value is MISSING:
         return False
     if isinstance(value, float | Decimal):
-        return not (value == 0 or _is_nan(value))
+        return not (_is_nan(value) or value == 0)
     return isinstance(value, list | dict) or bool(value)
 
 

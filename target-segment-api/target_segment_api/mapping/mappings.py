@@ -39,7 +39,7 @@ class Mappings:
             self._calls[stream] = tuple(call for call in calls if call is not None)
 
     def of(self, stream: str) -> tuple[Call, ...] | None:
-        """Return the calls of *stream*: by its name, else by the first glob that fits, else None."""
+        """Return the calls of *stream*, by its name or else the first glob that fits, or None."""
         name = stream if stream in self._calls else self._find(stream)
         if name is None:
             return None

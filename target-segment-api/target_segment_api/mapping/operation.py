@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from target_segment_api.encoding import decode, encode
 from target_segment_api.mapping import reshape
 from target_segment_api.mapping.javascript import is_truthy, length, to_text
-from target_segment_api.mapping.scope import nothing
+from target_segment_api.mapping.scope import is_directive, nothing
 from target_segment_api.mapping.value import MISSING, ValueFailed
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ MAX_PATTERN: Final = 10
 
 
 def compile_case(given: Any, at: Scope) -> Resolve:
+    """Compile `@case`: text in one case, anything else as it is."""
     arguments = at.arguments(given, ("operator",), ("value",))
     operator = at.choice(arguments, "operator", ("lower", "upper"))
     if not is_truthy(arguments.get("value")):
@@ -34,6 +35,7 @@ def compile_case(given: Any, at: Scope) -> Resolve:
 
 
 def compile_replace(given: Any, at: Scope) -> Resolve:
+    """Compile `@replace`: literal text, replaced in text, numbers, true and false."""
     names = ("replacement", "pattern2", "replacement2", "ignorecase", "global")
     arguments = at.arguments(given, ("pattern", "value"), names)
     ignore_case = at.flag(arguments, "ignorecase", default=False)
@@ -67,6 +69,7 @@ def compile_replace(given: Any, at: Scope) -> Resolve:
 
 
 def compile_merge(given: Any, at: Scope) -> Resolve:
+    """Compile `@merge`: one object of several, without going into them."""
     arguments = at.arguments(given, ("objects", "direction"))
     direction = at.choice(arguments, "direction", ("left", "right"))
     objects = arguments.get("objects")
@@ -84,13 +87,14 @@ def _merged(value: Any, at: Scope) -> Resolve:
     """Compile one object of a merge: in Segment a member that is missing wins, too."""
     if not isinstance(value, dict):
         return at.blame("It must be an object, or a directive that gives one.")
-    if _is_directive(value):
-        return _compile(value, at)
+    if is_directive(value):
+        return at.compile(value)
     members = [(name, at.inner(name).compile(item)) for name, item in value.items()]
     return lambda root: {name: resolve(root) for name, resolve in members}
 
 
 def compile_flatten(given: Any, at: Scope) -> Resolve:
+    """Compile `@flatten`: an object of joined keys."""
     arguments = at.arguments(given, ("value", "separator"), ("omitArrays",))
     separator = arguments.get("separator", ".")
     if not isinstance(separator, str) or not separator:
@@ -101,6 +105,7 @@ def compile_flatten(given: Any, at: Scope) -> Resolve:
 
 
 def compile_json(given: Any, at: Scope) -> Resolve:
+    """Compile `@json`: a value as JSON text, or what such a text says; any other text stays."""
     arguments = at.arguments(given, ("mode", "value"))
     mode = at.choice(arguments, "mode", ("encode", "decode"))
     if "value" in arguments and not is_truthy(arguments["value"]):
@@ -129,6 +134,7 @@ def _from_json(value: Any) -> Any:
 
 
 def compile_exclude_when_null(given: Any, at: Scope) -> Resolve:
+    """Compile `@excludeWhenNull`: a value without its nulls, or nothing."""
     resolve = at.compile(given)
     return lambda root: reshape.drop_nulls(resolve(root))
 

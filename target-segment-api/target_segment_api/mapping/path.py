@@ -75,7 +75,15 @@ def find(root: Any, path: str) -> Any:
     Raises:
         ValueFailed: the path is too long.
     """
-    keys = split(path)
+    return follow(root, split(path))
+
+
+def follow(root: Any, keys: list[str]) -> Any:
+    """Return what *keys* lead to in *root*.
+
+    Raises:
+        ValueFailed: they are too many.
+    """
     if len(keys) > MAX_KEYS:
         raise ValueFailed(f"A path has {len(keys)} keys; {MAX_KEYS} are the most.")
     for key in keys:

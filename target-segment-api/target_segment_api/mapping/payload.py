@@ -60,9 +60,9 @@ def build(call: str, fields: dict[str, Any], *, strict_parity: bool) -> Event:
     elif call == "page":
         _add_page(event, fields, strict_parity=strict_parity)
     elif call == "screen":
-        name = {"name": fields["screen_name"]} if "screen_name" in fields else {}
-        event.update(name)
-        event["properties"] = {**name, **fields.get("properties", {})}
+        named = {"name": fields["screen_name"]} if "screen_name" in fields else {}
+        event.update(named)
+        event["properties"] = {**named, **fields.get("properties", {})}
     if context:
         event["context"] = context
     return {name: value for name, value in event.items() if value is not None}
@@ -85,8 +85,10 @@ def _context(call: str, fields: dict[str, Any], *, strict_parity: bool) -> dict[
         context["device"] = {_DEVICE.get(name, name): value for name, value in device.items()}
     for name, value in fields.get("context", {}).items():
         known = context.get(name)
-        both = isinstance(known, dict) and isinstance(value, dict)
-        context[name] = {**known, **value} if both else value
+        if isinstance(known, dict) and isinstance(value, dict):
+            context[name] = {**known, **value}
+        else:
+            context[name] = value
     return context
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from target_segment_api.mapping.value import MISSING, Mistake, Place, Resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 
 class Scope(NamedTuple):
@@ -65,6 +67,11 @@ class Scope(NamedTuple):
             return default if value is None else value
         self.inner(name).blame("It must be true or false.")
         return default
+
+
+def is_directive(value: Any) -> bool:
+    """Tell whether *value* is an object with an `@` before one of its keys."""
+    return isinstance(value, dict) and any(name.startswith("@") for name in value)
 
 
 def nothing(_: Any) -> Any:

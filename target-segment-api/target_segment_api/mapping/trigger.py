@@ -4,7 +4,7 @@ As text, a trigger is a query of `fql`. As an object, it is what Segment's API h
 a condition, or a group of them. The object's conditions have their own rules:
 `=` compares with the operand as text, so that a number never equals anything;
 for numbers there are `number_equals` and the like; the `not_` forms are false,
-too, for what is no text. A condition that no record can meet is a mistake.
+too, for what is no text; an `and` of nothing is true.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_api.mapping import condition
 from target_segment_api.mapping.condition import RELATIONS, Holds, Number, Predicate
-from target_segment_api.mapping.fql.function import to_text
 from target_segment_api.mapping.fql.lexer import NotUnderstood
 from target_segment_api.mapping.fql.parser import compile_query
+from target_segment_api.mapping.javascript import to_number, to_text
 from target_segment_api.mapping.value import Mistake, Place
 
 if TYPE_CHECKING:
@@ -75,18 +75,23 @@ _OPERATORS: Final = (
 )
 
 
-def compile_trigger(when: Any, place: Place) -> tuple[Holds, list[Mistake]]:
-    """Return whether the trigger *when*, which stands at *place*, is for a record.
+def compile_trigger(when: Any, place: Place, mistakes: list[Mistake]) -> Holds:
+    """Return what tells whether the trigger *when* is for a record.
 
     The record is the root of all paths; its caller adds what an event has and a
-    record has not (`type`, `event`, …). If there are mistakes, it is for none.
+    record has not (`type`, `event`, …). A mistaken trigger is for no record.
+
+    Args:
+        when: text, or an object.
+        place: where it stands, for *mistakes*.
+        mistakes: what is wrong is added to them.
     """
-    mistakes: list[Mistake] = []
+    known = len(mistakes)
     if isinstance(when, dict):
         holds = _compile_node(when, place, mistakes, depth=1)
     else:
         holds = _compile_text(when, place, mistakes)
-    return (condition.never if mistakes else holds), mistakes
+    return holds if len(mistakes) == known else condition.never
 
 
 def _compile_text(when: Any, place: Place, mistakes: list[Mistake]) -> Holds:
@@ -164,10 +169,9 @@ def _predicate(node: dict[str, Any], place: Place, mistakes: list[Mistake]) -> P
         if number is not None:
             return condition.compares(_OF_NUMBERS[word], number)
         mistakes.append(Mistake((*place, "value"), f"{word} needs a number."))
+    elif isinstance(operand, str | bool) or condition.is_number(operand):
+        return _of_text(word, to_text(operand))
     else:
-        text = to_text(operand)
-        if text is not None:
-            return _of_text(word, text)
         mistakes.append(Mistake((*place, "value"), f"{word} needs text. For null: not_exists."))
     return condition.never
 
@@ -184,7 +188,7 @@ def _of_text(word: str, operand: str) -> Predicate:
 
 def _as_number(operand: Any) -> Number | None:
     if isinstance(operand, str):
-        return condition.read_number(operand)
+        return to_number(operand)
     if not condition.is_number(operand):
         return None
     number = Decimal(str(operand)) if isinstance(operand, float) else operand

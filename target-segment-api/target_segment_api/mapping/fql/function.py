@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from target_segment_api.mapping.condition import is_number, read_number, write_number
+from target_segment_api.mapping.condition import is_number
+from target_segment_api.mapping.javascript import to_number, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,18 +69,13 @@ def _bool(value: Any) -> bool | None:
     return None
 
 
-def to_text(value: Any) -> str | None:
-    """Return *value*, if it is text, a number or a boolean, as the text that JSON has for it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return write_number(value) if is_number(value) else None
+def _string(value: Any) -> str | None:
+    return to_text(value) if isinstance(value, str | bool) or is_number(value) else None
 
 
 def _number(value: Any) -> int | float | Decimal | None:
     if isinstance(value, str):
-        return read_number(value)
+        return to_number(value)
     return value if is_number(value) else None
 
 
@@ -93,7 +89,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "lowercase": Function(_TEXT, "text", _of_text(str.lower)),
     "number": Function(_ALL, "number", _number),
     "snakecase": Function(_TEXT, "text", _of_text(lambda text: text.replace(" ", "_"))),
-    "string": Function(_ALL, "text", to_text),
+    "string": Function(_ALL, "text", _string),
     "titlecase": Function(_TEXT, "text", _of_text(_titlecase)),
     "typeof": Function(_ALL, "type name", _typeof),
     "uppercase": Function(_TEXT, "text", _of_text(str.upper)),

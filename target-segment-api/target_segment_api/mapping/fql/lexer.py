@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from target_segment_api.mapping.condition import read_number
+from target_segment_api.mapping.javascript import to_number
 
 TokenKind: TypeAlias = Literal["path", "text", "number", "sign", "end"]
 
-KEYWORDS: Final = frozenset({"and", "or", "in", "true", "false", "null"})
+_KEYWORDS: Final = frozenset({"and", "or", "in", "true", "false", "null"})
 
 _TOKEN: Final = re.compile(
     r"""
@@ -41,7 +41,7 @@ _PATTERN_ESCAPES: Final = "*?[]-^!"
 _ADVICE: Final = {
     '"': "A text needs its closing quote.",
     "'": "A text needs its closing quote.",
-    "$": "Paths begin at the record: write status, not $.status.",
+    "$": "Paths begin at the record: status, not $.status. Another $ is written \\$.",
     ".": "A path is names with one dot between each two; a dot in a name is written \\.",
     "\\": "The backslash escapes nothing.",
     "{": "A trigger in JSON form stands as an object, not as text.",
@@ -132,10 +132,10 @@ def _token(match: re.Match[str]) -> Token:
     if match["text"]:
         return Token("text", text, at)
     if match["number"]:
-        if read_number(text) is None:
+        if to_number(text) is None:
             raise NotUnderstood(at, "The number is too large.")
         return Token("number", text, at)
-    if match["sign"] or text in KEYWORDS:
+    if match["sign"] or text in _KEYWORDS:
         return Token("sign", text, at)
     meant = _MEANT.get(text.lower())
     if meant is not None:

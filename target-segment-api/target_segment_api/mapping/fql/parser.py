@@ -17,6 +17,7 @@ from target_segment_api.mapping.fql import lexer, term
 from target_segment_api.mapping.fql.function import FUNCTIONS
 from target_segment_api.mapping.fql.lexer import NotUnderstood, Token
 from target_segment_api.mapping.fql.pattern import compile_pattern
+from target_segment_api.mapping.javascript import to_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ _CALL_INSTEAD: Final = {
 
 
 def compile_query(text: str) -> Holds:
-    """Return whether a record meets the query *text*.
+    """Return what tells whether a record meets the query *text*.
 
     Raises:
         NotUnderstood: it is no query; `str` is a sentence about that.
@@ -125,7 +126,7 @@ class _Parser:
         if token.kind == "text":
             return term.fixed(token.at, lexer.unquote(token))
         if token.kind == "number":
-            return term.fixed(token.at, condition.read_number(token.text))
+            return term.fixed(token.at, to_number(token.text))
         if token.text in _CONSTANTS:
             return term.fixed(token.at, _CONSTANTS[token.text])
         if token.text == "!":

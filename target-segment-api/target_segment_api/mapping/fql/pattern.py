@@ -4,8 +4,8 @@ r"""Patterns like `Order*`, as Segment's `match` has them. Pure.
 takes the meaning from the next character. The whole text has to match, in its case.
 
 A pattern is split at its stars into parts of fixed length, each of which is looked
-for once, from left to right: no text makes that slower than its length times the
-pattern's, as one regular expression of the whole would be.
+for once, from left to right: that takes no longer than the text's length times the
+pattern's, while one regular expression could try every way to place the stars.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Part(NamedTuple):
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return whether a text matches *pattern*.
+    """Return what tells whether a text matches *pattern*.
 
     Raises:
         ValueError: it is no pattern; the message is the reason.
@@ -130,5 +130,5 @@ def _read_character(pattern: str, at: int) -> tuple[str, int]:
     if pattern[at] != "\\":
         return pattern[at], at
     if at + 1 == len(pattern):
-        raise ValueError(r"the backslash at its end escapes nothing; write \\ for a backslash")
+        raise ValueError("the backslash at its end escapes nothing")
     return pattern[at + 1], at + 1

@@ -68,7 +68,7 @@ def fixed_list(at: int, items: list[Term]) -> Term:
 
 
 def holds_of(term: Term) -> Holds:
-    """Return whether a record meets *term*."""
+    """Return what tells whether a record meets *term*."""
     if term.kind == "condition":
         return term.find
     if term.kind not in ("any", "boolean"):

@@ -1,0 +1,1 @@
+"""Liquid as Segment has it: `template` compiles and renders, `filters` is what it may use."""

@@ -1,0 +1,127 @@
+"""From the rows of a mapped stream to the events that its mapping makes of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from target_segment_api.errors import DeliveryStopped
+from target_segment_api.event import text_id
+from target_segment_api.mapping.call import STATES, Call
+from target_segment_api.sinks import SegmentSink
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_segment_api.books import CallTally
+    from target_segment_api.changes import Change
+    from target_segment_api.mapping.call import Made
+    from target_segment_api.target import TargetSegmentApi
+
+
+class RowSink(SegmentSink):
+    """Sends what the calls of a mapping make of each row; with `changed_only`, of each change."""
+
+    def __init__(
+        self,
+        target: TargetSegmentApi,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        super().__init__(target, stream_name, schema, key_properties)
+        self._calls = target.mappings.of(stream_name) or ()
+        self._changes = target.changes
+        self._tally.begin_calls(len(self._calls))
+        if self._changes is not None and not self.key_properties:
+            raise DeliveryStopped(
+                f"Stream {stream_name!r} has no key, by which changed_only could know a row "
+                "again. Give it one (`__key_properties__` in stream_maps)."
+            )
+
+    @override
+    def activate_version(self, new_version: int) -> None:
+        """Send what the calls make of the rows that a full table no longer has."""
+        if self._changes is None:
+            return
+        for key, change in self._changes.gone(self.stream_name, new_version):
+            record = dict.fromkeys(self.schema["properties"])
+            record.update(zip(self.key_properties, key, strict=True))
+            self._tally.records += 1
+            self._send_all(record, key, change)
+
+    @override
+    def _process(self, record: dict[str, Any], version: int | None) -> None:
+        key = [record[name] for name in self.key_properties] or None
+        if self._changes is None:
+            self._send_all(record, key, None)
+            return
+        change = self._changes.see(self.stream_name, key, record, version=version)
+        if change is None:
+            self._tally.unchanged += 1
+        else:
+            self._send_all(record, key, change)
+
+    def _send_all(self, record: dict[str, Any], key: Any, change: Change | None) -> None:
+        """Send the events of one row; its *change* is confirmed with the last of them."""
+        deleted = record.get("_sdc_deleted_at") is not None
+        state = change.state if change else "deleted" if deleted else "added"
+        made = [
+            (found, version)
+            for call, tally in zip(self._calls, self._tally.calls, strict=True)
+            for found, version in self._make(call, tally, record, key, state)
+        ]
+        if change is not None:
+            change.outstanding = len(made)
+        if not made:
+            self._tally.skipped += 1
+            self._dispatcher.settle_row(change)
+        for found, version in made:
+            latest = change.counter if change else record.get(self.replication_key or "")
+            self._send(
+                found.event, key, latest if version is None else version, found.faults, change
+            )
+
+    def _make(
+        self, call: Call, tally: CallTally, record: dict[str, Any], key: Any, state: str
+    ) -> list[tuple[Made, Any]]:
+        """Return the events that one call makes of a row, and the version that it gives it."""
+        root = row_form(record, key, state) if call.uses_row_form else record
+        tally.rows += 1
+        if not is_meant(call, root, state):
+            tally.skipped += 1
+            return []
+        made = list(call.make(root))
+        tally.events += len(made)
+        tally.invalid += sum(bool(found.faults) for found in made)
+        if tally.sample is None and made:
+            tally.sample = made[0].event
+        version = call.version(root) if call.version is not None else None
+        return [(found, version or None) for found in made]
+
+
+def is_meant(call: Call, root: dict[str, Any], state: str) -> bool:
+    """Tell whether *call* is for the row *root*.
+
+    A row that is deleted is only for a call whose trigger asks for the state of rows.
+    """
+    if state == "deleted" and not call.asks_state:
+        return False
+    return call.when is None or call.when(root)
+
+
+def row_form(record: dict[str, Any], key: Any, state: str) -> dict[str, Any]:
+    """Return *record* as Segment's Reverse ETL shows a row to a mapping, and as it is."""
+    return {
+        "type": "track",
+        "event": STATES[state],
+        "properties": record,
+        "__segment_id": text_id(key[0]) if isinstance(key, list) and len(key) == 1 else key,
+        "row_state": state,
+        **record,
+    }

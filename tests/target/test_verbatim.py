@@ -1,0 +1,109 @@
+"""The fast way makes the events of the careful one, or leaves the record to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from harness import deliveries, messages
+from harness.values import ANYTHING, WRITABLE
+from hypothesis import given
+from hypothesis import strategies as st
+from target_segment_api.encoding import decode, encode
+from target_segment_api.event import CALLS, to_event
+from target_segment_api.loop import mark
+from target_segment_api.rules import problems
+from target_segment_api.verbatim import Verbatim, make_verbatim, read_message
+
+Json = dict[str, Any]
+
+NAMESPACE = "0123456789abcdef"
+MAKERS = {call: make_verbatim(call, NAMESPACE) for call in CALLS}
+TEXTS = st.none() | WRITABLE | st.integers(0, 9) | st.booleans()
+OBJECTS = (
+    st.none()
+    | st.dictionaries(WRITABLE | st.just("sentThrough"), ANYTHING, max_size=3)
+    | st.sampled_from(["", "{}", '{"a": 1}', "text", 5, [], {}])
+)
+MOMENTS = st.none() | st.sampled_from(
+    ["", "2026-11-22T05:00:00.123Z", "2026-11-22 05:00:00", "2026-02-30T00:00:00.000Z", 1.5]
+)
+TEXT_COLUMNS = (
+    *("user_id", "anonymous_id", "group_id", "previous_id", "channel"),
+    *("event", "name", "category"),
+)
+OBJECT_COLUMNS = ("context", "integrations", "properties", "traits", "extra")
+RECORDS = st.fixed_dictionaries(
+    {"message_id": TEXTS},
+    optional={
+        **dict.fromkeys(TEXT_COLUMNS, TEXTS),
+        **dict.fromkeys(OBJECT_COLUMNS, OBJECTS),
+        "timestamp": MOMENTS,
+        "sent_at": MOMENTS,
+    },
+)
+
+
+def fast(call: str, line: bytes) -> Verbatim | None:
+    """Return what the fast way makes of *line*."""
+    message = read_message(line)
+    assert message is None or message.record is not None
+    return MAKERS[call](message.record) if message and message.record else None
+
+
+def careful(call: str, line: bytes) -> Json:
+    """Return what the careful way makes of *line*."""
+    event = to_event(call, decode(line)["record"])
+    mark(event, NAMESPACE)
+    return event
+
+
+@given(call=st.sampled_from(CALLS), record=RECORDS, compact=st.booleans(), ascii_only=st.booleans())
+def test_what_passes_is_what_the_careful_way_makes(
+    *, call: str, record: Json, compact: bool, ascii_only: bool
+) -> None:
+    """However the tap writes a record, both ways come to the same event, and a valid one."""
+    message = {"type": "RECORD", "stream": call, "record": decode(encode(record))}
+    separators = (",", ":") if compact else (", ", ": ")
+    text = json.dumps(message, separators=separators, ensure_ascii=ascii_only, default=float)
+    line = text.encode(errors="surrogatepass")
+
+    ready = fast(call, line)
+
+    if ready is not None:
+        event = careful(call, line)
+        assert decode(ready.content) == decode(encode(event))
+        assert problems(event) == []
+        assert ready.user in (
+            event.get("previousId"),
+            event.get("userId"),
+            event.get("anonymousId"),
+        )
+
+
+def test_usual_records_take_the_fast_way() -> None:
+    """What the tap usually writes is not left to the careful way, which would be half as fast."""
+    events = [event for event in deliveries.events(500) if event["type"] in CALLS]
+
+    taken = [fast(event["type"], messages.line(messages.record(event))) for event in events]
+
+    assert {event["type"] for event in events} == {*CALLS}
+    assert sum(ready is not None for ready in taken) > 0.8 * len(taken)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"m","user_id":"\\ud83d"}}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"m","user_id":"\xff"}}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"m","properties":{"a":NaN}}}',
+        b'{"type":"RECORD","stream":"track","record":',
+        b'{"type":"RECORD","stream":"track","record":[]}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"m","user_id":"\\u00e9"}}',
+        b'{"type": "RECORD", "stream": "track", "record": {"message_id": "m"}}',
+    ],
+)
+def test_line_in_another_spelling_is_left_to_the_careful_way(line: bytes) -> None:
+    """Bytes that pass unread must be right ones, and those that the message id is made of."""
+    assert read_message(line) is None
