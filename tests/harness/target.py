@@ -80,7 +80,10 @@ class Target:
         return Run(done.returncode, states, done.stderr.decode(errors="replace"))
 
     def run_here(self, given: Iterable[messages.Message]) -> Run:
-        """Run it over all of the *given* input in this process, which saves the time of a start."""
+        """Run it over all of the *given* input in this process, which saves the time of a start.
+
+        The log is then only the error that it ends with.
+        """
         given_path = self._folder / "input.jsonl"
         given_path.write_bytes(messages.encode(given))
         words = [*self._words()[1:], "--input", str(given_path)]

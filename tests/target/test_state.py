@@ -88,7 +88,7 @@ def test_it_confirms_nothing_past_a_batch_that_failed(segment: Segment, tmp_path
     target = Target(tmp_path, segment.endpoint, compression=False, max_batch_events=1)
     segment.moods({"status": 401, "match": '"n":50}'})
 
-    run = target.run(
+    run = target.run_here(
         [messages.schema("track"), *track_records([*map(messages.small, range(1, 101))])]
     )
 
@@ -103,7 +103,7 @@ def test_it_sends_and_confirms_nothing_in_a_dry_run(segment: Segment, tmp_path: 
     target = Target(tmp_path, segment.endpoint, dry_run=True)
     events = [*map(messages.small, range(1, 101)), invalid(101)]
 
-    run = target.run([messages.schema("track"), *track_records(events)])
+    run = target.run_here([messages.schema("track"), *track_records(events)])
 
     assert (run.code, run.states) == (0, [])
     assert len(target.rejects) == 1
@@ -173,7 +173,7 @@ def test_it_stops_before_an_invalid_event_if_it_is_told(segment: Segment, tmp_pa
     target = Target(tmp_path, segment.endpoint, on_invalid="fail")
     events = [*map(messages.small, range(1, 60)), invalid(60), messages.small(61)]
 
-    run = target.run([messages.schema("track"), *track_records(events)])
+    run = target.run_here([messages.schema("track"), *track_records(events)])
 
     assert (run.code, run.positions[-1]) == (1, 59)
     assert "(record 60) would not be taken by Segment: event is missing." in run.log
@@ -186,7 +186,7 @@ def test_it_stops_at_too_many_rejects(segment: Segment, tmp_path: Path) -> None:
     target = Target(tmp_path, segment.endpoint, max_rejects=10)
     events = [(invalid if n % 3 == 0 else messages.small)(n) for n in range(1, 100)]
 
-    run = target.run([messages.schema("track"), *track_records(events)])
+    run = target.run_here([messages.schema("track"), *track_records(events)])
 
     assert run.code == 1
     assert "More than max_rejects (10) events were set aside." in run.log
@@ -199,7 +199,9 @@ def test_it_stops_if_all_of_the_first_are_rejected(segment: Segment, tmp_path: P
     """A wrong mapping does not turn a table into rejects."""
     target = Target(tmp_path, segment.endpoint)
 
-    run = target.run([messages.schema("track"), *track_records([*map(invalid, range(1, 201))])])
+    run = target.run_here(
+        [messages.schema("track"), *track_records([*map(invalid, range(1, 201))])]
+    )
 
     assert run.code == 1
     assert "All of the first 100 events were set aside." in run.log
@@ -211,7 +213,7 @@ def test_it_goes_on_if_one_of_the_first_is_taken(segment: Segment, target: Targe
     """Then it is the events, not the mapping."""
     events = [messages.small(1), *map(invalid, range(2, 202)), messages.small(202)]
 
-    run = target.run([messages.schema("track"), *track_records(events)])
+    run = target.run_here([messages.schema("track"), *track_records(events)])
 
     assert (run.code, run.positions[-1]) == (0, 202)
     assert sorted(messages.numbers(segment.events())) == [1, 202]
@@ -222,7 +224,9 @@ def test_it_stops_if_rejects_cannot_be_written(segment: Segment, tmp_path: Path)
     """What is neither at Segment nor on disk may not be confirmed, so it is tried at the start."""
     target = Target(tmp_path, segment.endpoint, rejects_path=str(tmp_path / "none" / "r.jsonl"))
 
-    run = target.run([messages.schema("track"), *track_records([messages.small(1), invalid(2)])])
+    run = target.run_here(
+        [messages.schema("track"), *track_records([messages.small(1), invalid(2)])]
+    )
 
     assert (run.code, run.states) == (1, [])
     assert "r.jsonl cannot be written" in run.log
