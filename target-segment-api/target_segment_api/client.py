@@ -11,7 +11,6 @@ environment says about proxies and certificates is looked up once, not for each 
 from __future__ import annotations
 
 import logging
-import zlib
 from contextlib import closing
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -20,6 +19,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import requests
+
+try:
+    from isal import isal_zlib as zlib
+except ImportError:  # the extra `fast` is not installed
+    import zlib  # type: ignore[no-redef]
 
 from target_segment_api.encoding import decode
 
@@ -236,7 +240,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _gzip(body: bytes) -> bytes:
-    # Level 1 costs half of level 6 and shrinks events to a sixth; the lock is free meanwhile.
+    # Level 1 costs half of level 6 and shrinks events to a sixth; with the extra `fast` it costs
+    # a seventh of that. Python's global lock is free meanwhile.
     compressor = zlib.compressobj(level=1, wbits=_GZIP)
     return compressor.compress(body) + compressor.flush()
 
