@@ -36,7 +36,8 @@ CONTEXT = {
 """Where in `context` each field goes."""
 
 OBJECTS = (
-    "application campaign_parameters device location network operating_system page screen".split()
+    *("application", "campaign_parameters", "device", "location", "network"),
+    *("operating_system", "page", "screen"),
 )
 
 

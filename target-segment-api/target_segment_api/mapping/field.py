@@ -8,12 +8,14 @@ of its JSON Schema validator). `alias`, `context` and `integrations` are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from target_segment_api.mapping.javascript import to_number, to_text
 from target_segment_api.mapping.value import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind: TypeAlias = Literal["text", "number", "boolean", "free"]
 

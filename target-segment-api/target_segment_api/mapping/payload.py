@@ -4,7 +4,7 @@ Where Segment Connections departs from Segment's own spec, the spec is followed,
 unless `strict_parity` asks for the departure: it sends `context.device.advertising_id`
 and `adTracking_Enabled` (spec: `advertisingId`, `adTrackingEnabled`), leaves out
 `context.timezone` of a screen, the `category` of a page, and `context.groupId` of a
-group, and sends empty `properties`, `context.traits` and `context.consent`.
+group, and sends empty `context.traits` and `context.consent`.
 """
 
 from __future__ import annotations
