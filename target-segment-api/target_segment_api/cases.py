@@ -8,6 +8,7 @@ cases:
   - name: a user is identified
     stream: public-users
     record: {id: 7, email: ana@example.com}
+    key: 7                 # if a mapping asks for it: $.__segment_id
     row_state: added       # or updated, deleted
     events:
       - {type: identify, userId: "7", traits: {email: ana@example.com}}
@@ -28,14 +29,14 @@ import yaml
 from target_segment_api.encoding import decode, encode
 from target_segment_api.mapping.call import STATES
 from target_segment_api.mapping.mappings import Mappings
-from target_segment_api.rows import is_meant, row_form
+from target_segment_api.rows import is_meant, root_of
 from target_segment_api.rules import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_KEYS = frozenset({"name", "stream", "record", "row_state", "events", "invalid"})
+_KEYS = frozenset({"name", "stream", "record", "key", "row_state", "events", "invalid"})
 
 
 class Result(NamedTuple):
@@ -60,8 +61,11 @@ def run(path: Path, config: Mapping[str, Any]) -> Iterator[Result]:
         raise click.ClickException(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(suite, dict) or not isinstance(suite.get("cases"), list):
         raise click.ClickException(f"{path} has no list of cases.")
+    given = suite.get("mappings") or config.get("mappings") or {}
+    if not isinstance(given, dict):
+        raise click.ClickException(f"{path}: mappings must be an object: stream to list of calls.")
     mappings = Mappings(
-        suite.get("mappings") or config.get("mappings") or {},
+        given,
         strict_parity=bool(suite.get("strict_parity", config.get("strict_parity", False))),
     )
     if mappings.mistakes:
@@ -83,9 +87,10 @@ def _try(case: Any, name: str, mappings: Mappings) -> Result:
     if state not in STATES:
         return Result(name, [f"row_state must be one of {', '.join(STATES)}."])
     record = decode(encode(case["record"]))  # as it would come from a tap
-    root = row_form(record, None, state)
+    key = [case["key"]] if "key" in case else None
     made, reasons = [], []
     for call in calls:
+        root = root_of(call, record, key, state)
         if not is_meant(call, root, state):
             continue
         for event, faults, _ in call.make(root):

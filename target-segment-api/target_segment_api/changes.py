@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import ExitStack
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,28 +74,43 @@ class Change:
 class Changes:
     """Remembers rows in the file at *path*, which is made if it is absent.
 
+    Args:
+        path: the file.
+        keep: False only looks: nothing that is confirmed is remembered, and no file is made.
+
     Raises:
         FileUnusable: it cannot be used, or another target is using it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = True) -> None:
         self._path = path
+        self._keep = keep
         self._pending: dict[tuple[str, str], Change] = {}
         self._confirmed: list[Change] = []
-        try:
-            # A new file belongs to its user alone, since keys may be personal data.
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            why = "another target is using it" if error.errno == 11 else error.strerror  # noqa: PLR2004
-            raise FileUnusable(f"changes_path {path} cannot be used: {why}.") from error
-        try:
-            self._connection = self._open()
-        except sqlite3.Error as error:
-            raise FileUnusable(f"changes_path {path} cannot be used: {error}.") from error
+        with ExitStack() as opened:
+            try:
+                is_new = not keep and not (path.exists() and path.stat().st_size)
+                if not is_new:
+                    self._lock(opened)
+                connection = sqlite3.connect(":memory:" if is_new else path, isolation_level=None)
+                opened.callback(connection.close)
+                self._prepare(connection)
+            except OSError as error:
+                is_used = isinstance(error, BlockingIOError)
+                why = "another target is using it" if is_used else error.strerror
+                raise FileUnusable(f"changes_path {path} cannot be used: {why}.") from error
+            except sqlite3.Error as error:
+                raise FileUnusable(f"changes_path {path} cannot be used: {error}.") from error
+            self._connection = connection
+            self._opened = opened.pop_all()
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None)
+    def _lock(self, opened: ExitStack) -> None:
+        # A new file belongs to its user alone, since keys may be personal data.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        opened.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -118,7 +134,6 @@ class Changes:
             " PRIMARY KEY (stream, version, key)) WITHOUT ROWID"
         )
         connection.execute("BEGIN")
-        return connection
 
     def see(
         self, stream: str, key: Any, record: Mapping[str, Any], *, version: int | None
@@ -170,7 +185,8 @@ class Changes:
 
     def confirm(self, change: Change) -> None:
         """Remember *change*, from the next `sync` on for good."""
-        self._confirmed.append(change)
+        if self._keep:
+            self._confirmed.append(change)
 
     def sync(self) -> None:
         """Return when everything that was confirmed is on disk.
@@ -196,8 +212,7 @@ class Changes:
     def close(self) -> None:
         """Sync, and let another target use the file."""
         self.sync()
-        self._connection.close()
-        os.close(self._lock)
+        self._opened.close()
 
     def _last(self, stream: str, key: str) -> tuple[bytes | None, int]:
         pending = self._pending.get((stream, key))

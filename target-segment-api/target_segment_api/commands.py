@@ -137,7 +137,11 @@ def run_cases(config: tuple[str, ...], files: tuple[Path, ...]) -> None:
     """
     given = _read(config)
     if not config and (mappings := os.environ.get("TARGET_SEGMENT_API_MAPPINGS")):
-        given["mappings"] = json.loads(mappings)
+        try:
+            given["mappings"] = json.loads(mappings)
+        except ValueError as error:
+            reason = f"TARGET_SEGMENT_API_MAPPINGS cannot be read as JSON: {error}"
+            raise click.ClickException(reason) from error
     failed = count = 0
     for path in files:
         for result in run(path, given):

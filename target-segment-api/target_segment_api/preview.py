@@ -104,6 +104,7 @@ class PreviewTarget(TargetSegmentApi):
             write_state=self._write_state_message,
             rejects=self._reasons,
             receipts=Receipts(None),
+            changes=self.changes,
         )
 
     def _make_scale(self) -> _Scale:
@@ -124,7 +125,7 @@ class PreviewTarget(TargetSegmentApi):
                 "skipped": call.skipped,
                 "events": call.events,
                 "invalid": call.invalid,
-                "sample": call.sample if show_values else _mask(call.sample),
+                "sample": call.sample if show_values else _mask_sample(call.sample),
             }
             for stream, tally in self.dispatcher.books.streams.items()
             for number, call in enumerate(tally.calls)
@@ -144,10 +145,15 @@ class PreviewTarget(TargetSegmentApi):
         }
 
 
+def _mask_sample(event: Event | None) -> Any:
+    """Return *event* with what kind each of its values is; which call it is, is no secret."""
+    return event and {**_mask(event), "type": event["type"]}
+
+
 def _mask(value: Any) -> Any:
-    """Return *value* with what kind each scalar is in its place; `type` is no secret."""
+    """Return *value* with what kind each scalar in it is in its place."""
     if isinstance(value, dict):
-        return {key: it if key == "type" else _mask(it) for key, it in value.items()}
+        return {key: _mask(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_mask(item) for item in value]
     return value if value is None else f"<{name_kind(value)}>"

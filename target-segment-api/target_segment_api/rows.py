@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from target_segment_api.errors import DeliveryStopped
 from target_segment_api.event import text_id
 from target_segment_api.mapping.call import STATES, Call
+from target_segment_api.mapping.value import MISSING, ValueFailed
 from target_segment_api.sinks import SegmentSink
 
 if sys.version_info >= (3, 12):
@@ -72,7 +73,7 @@ class RowSink(SegmentSink):
         deleted = record.get("_sdc_deleted_at") is not None
         state = change.state if change else "deleted" if deleted else "added"
         made = [
-            (found, version)
+            (found, version, tally)
             for call, tally in zip(self._calls, self._tally.calls, strict=True)
             for found, version in self._make(call, tally, record, key, state)
         ]
@@ -81,28 +82,27 @@ class RowSink(SegmentSink):
         if not made:
             self._tally.skipped += 1
             self._dispatcher.settle_row(change)
-        for found, version in made:
-            latest = change.counter if change else record.get(self.replication_key or "")
-            self._send(
-                found.event, key, latest if version is None else version, found.faults, change
-            )
+        latest = change.counter if change else record.get(self.replication_key or "")
+        for found, version, tally in made:
+            known = latest if version is None else version
+            is_sound = self._send(found.event, key, known, found.faults, change)
+            tally.invalid += not is_sound
 
     def _make(
         self, call: Call, tally: CallTally, record: dict[str, Any], key: Any, state: str
     ) -> list[tuple[Made, Any]]:
         """Return the events that one call makes of a row, and the version that it gives it."""
-        root = row_form(record, key, state) if call.uses_row_form else record
+        root = root_of(call, record, key, state)
         tally.rows += 1
         if not is_meant(call, root, state):
             tally.skipped += 1
             return []
         made = list(call.make(root))
         tally.events += len(made)
-        tally.invalid += sum(bool(found.faults) for found in made)
         if tally.sample is None and made:
             tally.sample = made[0].event
-        version = call.version(root) if call.version is not None else None
-        return [(found, version or None) for found in made]
+        version = _read_version(call, root, made)
+        return [(found, version) for found in made]
 
 
 def is_meant(call: Call, root: dict[str, Any], state: str) -> bool:
@@ -115,13 +115,29 @@ def is_meant(call: Call, root: dict[str, Any], state: str) -> bool:
     return call.when is None or call.when(root)
 
 
-def row_form(record: dict[str, Any], key: Any, state: str) -> dict[str, Any]:
-    """Return *record* as Segment's Reverse ETL shows a row to a mapping, and as it is."""
-    return {
+def _read_version(call: Call, root: dict[str, Any], made: list[Made]) -> Any:
+    """Return the version that *call* gives the row *root*; None leaves it to the stream."""
+    try:
+        version = call.version(root) if call.version is not None else None
+    except ValueFailed as error:
+        for found in made:
+            found.faults.append(f"version: {error.reason}")
+        return None
+    return None if version is MISSING or version == "" else version
+
+
+def root_of(call: Call, record: dict[str, Any], key: Any, state: str) -> dict[str, Any]:
+    """Return *record* as *call* looks at it: also as Segment's Reverse ETL shows a row.
+
+    A column that has a name of Reverse ETL's (`type`, say) hides it, but from an exported call.
+    """
+    if not call.uses_row_form:
+        return record
+    form = {
         "type": "track",
         "event": STATES[state],
         "properties": record,
         "__segment_id": text_id(key[0]) if isinstance(key, list) and len(key) == 1 else key,
         "row_state": state,
-        **record,
     }
+    return {**record, **form} if call.is_exported else {**form, **record}

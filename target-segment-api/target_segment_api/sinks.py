@@ -113,14 +113,17 @@ class SegmentSink(Sink):
 
     def _send(
         self, event: Event, key: Any, version: Any, faults: list[str], change: Change | None = None
-    ) -> None:
-        """Send *event*, which a record with *key* made, or set it aside for *faults* or others."""
+    ) -> bool:
+        """Send *event*, which a record with *key* made, or set it aside for *faults* or others.
+
+        Tells whether there were none.
+        """
         settings, name = self._settings, self.stream_name
         if has_passed(event, settings.namespace):
             self._tally.events += 1
             self._tally.looped += 1
             self._dispatcher.settle_row(change)
-            return
+            return True
         mark(event, settings.namespace)
         body, identifier = encode(event), event.get("messageId")
         if identifier is None:
@@ -145,6 +148,7 @@ class SegmentSink(Sink):
                 event=event, reasons=reasons, stream=name, key=key, message_id=identifier
             )
             self._dispatcher.settle_row(change)
+        return not reasons
 
     def _identify(self, key: Any, version: Any, content: bytes) -> tuple[str, bytes]:
         """Return the derived message id of the event in *content*, and its body with it."""

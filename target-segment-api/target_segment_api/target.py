@@ -31,8 +31,8 @@ from target_segment_api.mapping.mappings import Mappings
 from target_segment_api.reader import Reader
 from target_segment_api.receipts import Receipts
 from target_segment_api.rejects import Rejects
-from target_segment_api.rules import problems
 from target_segment_api.rows import RowSink
+from target_segment_api.rules import problems
 from target_segment_api.settings import Settings, mistakes
 from target_segment_api.sinks import EventSink, SegmentSink
 from target_segment_api.verbatim import read_message
@@ -115,7 +115,7 @@ class TargetSegmentApi(Target):
     def changes(self) -> Changes | None:
         """What remembers rows, if `changed_only` is set."""
         path = self.settings.changes_path
-        return Changes(path) if path else None
+        return Changes(path, keep=not self.settings.dry_run) if path else None
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -211,7 +211,11 @@ class TargetSegmentApi(Target):
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
             if sink := self._sinks_active.get(stream_map.stream_alias):
-                sink.activate_version(message_dict["version"])
+                try:
+                    sink.activate_version(message_dict["version"])
+                except BudgetReached as error:
+                    self._end_over_budget(error)
+                    return
 
     @override
     def process_endofpipe(self) -> None:

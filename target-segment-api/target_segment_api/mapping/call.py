@@ -38,7 +38,7 @@ _OWN: Final = ("call", "when", "for_each", "version")
 _ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 _INTERNAL: Final = "__segment_internal_"
 _ROW_FORM: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
-_STATE: Final = re.compile(r"\bevent\b|row_state")
+_STATE: Final = re.compile(r"(?<![\w.-])event(?![\w.-])|row_state")  # not properties.event
 
 
 class Made(NamedTuple):
@@ -61,6 +61,8 @@ class Call(NamedTuple):
     fields: tuple[tuple[str, Resolve], ...]
     whole: Resolve | None
     """Gives all fields at once, instead of `fields`."""
+    is_exported: bool
+    """Whether it is one of Segment's own, in which `event` is never a column of that name."""
     uses_row_form: bool
     """Whether it looks at a row as Reverse ETL gives it: `event`, `properties`, `__segment_id`."""
     asks_state: bool
@@ -72,18 +74,25 @@ class Call(NamedTuple):
         if self.for_each is None:
             yield self._make_one(root, None)
             return
-        for item in _items(self.for_each(root)):
+        try:
+            items = _items(self.for_each(root))
+        except ValueFailed as error:
+            made = self._make_one({**root, EACH: None}, None)
+            made.faults.insert(0, f"for_each: {error.reason}")
+            yield made
+            return
+        for item in items:
             yield self._make_one({**root, EACH: item}, item)
 
     def _make_one(self, root: dict[str, Any], item: Any) -> Made:
         faults: list[str] = []
         fields = {}
         for field, value in self._resolve(root, faults):
-            fitted = fit(field, value, faults)
+            # Before it is fitted, which makes text of the seconds since 1970.
+            given = _moment(value) if field == "timestamp" else value
+            fitted = fit(field, given, faults)
             if fitted is not MISSING:
                 fields[field] = fitted
-        if "timestamp" in fields and not self.strict_parity:
-            fields["timestamp"] = _moment(fields["timestamp"])
         return Made(build(self.call, fields, strict_parity=self.strict_parity), faults, item)
 
     def _resolve(self, root: dict[str, Any], faults: list[str]) -> Iterator[tuple[str, Any]]:
@@ -106,14 +115,16 @@ class Call(NamedTuple):
 def compile_call(
     entry: Any, place: Place, mistakes: list[Mistake], *, strict_parity: bool
 ) -> Call | None:
-    """Compile one *entry*; add what is wrong with it to *mistakes*, and return None if much is."""
+    """Compile one *entry*; add what is wrong with it to *mistakes*.
+
+    Returns None if much is, and for an entry that is switched off in Segment.
+    """
     if not isinstance(entry, dict):
         mistakes.append(Mistake(place, "It must be an object with a call and its fields."))
         return None
-    if exported := _unpack(entry):
-        entry, shorthand = exported, False
-    else:
-        shorthand = True
+    is_enabled, exported = True, _unpack(entry)
+    if exported is not None:
+        is_enabled, entry = entry.get("enabled") is not False, exported
     call = _read_call(entry, place, mistakes)
     if call is None:
         return None
@@ -127,7 +138,8 @@ def compile_call(
     def compile_part(name: str) -> Resolve | None:
         if name not in entry:
             return None
-        return compile_value(entry[name], (*place, name), mistakes, shorthand=shorthand)
+        is_ours = exported is None or name in _OWN
+        return compile_value(entry[name], (*place, name), mistakes, shorthand=is_ours)
 
     when = None
     if entry.get("when") is not None:
@@ -135,10 +147,10 @@ def compile_call(
     own = {name: value for name, value in entry.items() if name not in _OWN}
     whole = None
     if _ROOT_DIRECTIVE in entry:
-        whole = compile_value(own, place, mistakes, shorthand=shorthand)
+        whole = compile_value(own, place, mistakes, shorthand=exported is None)
         own = {}
     fields = [(name, compile_part(name)) for name in own if not name.startswith(_INTERNAL)]
-    return Call(
+    compiled = Call(
         call=call,
         place=place,
         when=when,
@@ -146,10 +158,12 @@ def compile_call(
         version=compile_part("version"),
         fields=tuple((name, resolve) for name, resolve in fields if resolve is not None),
         whole=whole,
+        is_exported=exported is not None,
         uses_row_form=any(_ROW_FORM.search(leaf) for leaf in _leaves(entry)),
         asks_state=any(_STATE.search(leaf) for leaf in _leaves(entry.get("when"))),
         strict_parity=strict_parity,
     )
+    return compiled if is_enabled else None
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -168,6 +182,7 @@ def _unpack(entry: dict[str, Any]) -> dict[str, Any] | None:
         return None
     fields = entry.get("settings", entry.get("mapping"))
     return {
+        **{name: entry[name] for name in ("for_each", "version") if name in entry},
         **(fields if isinstance(fields, dict) else {}),
         "call": str(action),
         "when": entry.get("trigger", entry.get("subscribe")),
