@@ -43,6 +43,7 @@ INSERT INTO row VALUES (?, ?, ?, ?) ON CONFLICT (stream, key)
 DO UPDATE SET digest = excluded.digest, counter = excluded.counter
 WHERE excluded.counter > counter
 """
+_SEEN: Final = "SELECT 1 FROM seen WHERE stream = ? AND version = ? AND key = ?"
 _GONE: Final = """
 SELECT key FROM row WHERE stream = ? AND key > ? AND digest IS NOT NULL
 AND key NOT IN (SELECT key FROM seen WHERE stream = ? AND version = ?)
@@ -170,6 +171,11 @@ class Changes:
         ).fetchone()
         if not saw[0]:
             return
+        for (of, text), change in [*self._pending.items()]:
+            if of == stream and not self._has_seen(stream, version, text):
+                deletion = self._delete(stream, text, change.digest, change.counter)
+                if deletion is not None:
+                    yield decode(text), deletion
         last = ""
         while keys := self._connection.execute(_GONE, (stream, last, stream, version)).fetchall():
             for (text,) in keys:
@@ -177,6 +183,9 @@ class Changes:
                 if change is not None:
                     yield decode(text), change
             last = keys[-1][0]
+
+    def _has_seen(self, stream: str, version: int, key: str) -> bool:
+        return bool(self._connection.execute(_SEEN, (stream, version, key)).fetchone())
 
     @property
     def is_due(self) -> bool:

@@ -66,7 +66,7 @@ def path(text: str) -> dict[str, str]:
 
 
 def test_members_that_are_missing_are_left_out() -> None:
-    """Of objects and lists what is there is kept, null included."""
+    """Of objects what is there is kept, null included; in lists a null keeps the place."""
     value = {
         "a": path("$.id"),
         "b": path("$.nope"),
@@ -74,7 +74,7 @@ def test_members_that_are_missing_are_left_out() -> None:
         "d": [path("$.none"), path("$.x"), 1],
     }
 
-    assert make(value) == {"a": 17, "c": None, "d": [None, 1]}
+    assert make(value) == {"a": 17, "c": None, "d": [None, None, 1]}
 
 
 def test_exported_text_is_itself() -> None:
@@ -210,7 +210,7 @@ def test_falsy_else_is_ignored(nothing: Any) -> None:
     [
         *[(path("$.first"), "ada", "ADA"), ("Straße", "straße", "STRASSE"), (path("$.id"), 17, 17)],
         *[(path("$.none"), None, None), (path("$.tags"), ROW["tags"], ROW["tags"])],
-        *[("", MISSING, MISSING), (0, MISSING, MISSING), (None, MISSING, MISSING)],
+        *[("", MISSING, MISSING), (path("$.nope"), MISSING, MISSING)],
     ],
 )
 def test_case(value: Any, lower: Any, upper: Any) -> None:
@@ -235,6 +235,7 @@ SHAPE = {"id": path("$.sku"), "price": path("$.price")}
         *[([path("$.items"), SHAPE], [{"id": "x", "price": 1.0}, {"id": "y"}])],
         *[
             (["$.items", path("$.sku")], ["x", "y"]),
+            (["$.items", path("$.price")], [1.0, None]),
             (["$.address", {"c": path("$.city")}], [{"c": "London"}]),
         ],
         *[(["$.first", SHAPE], "Ada"), (["$.none", SHAPE], None), (["$.nope", SHAPE], MISSING)],
@@ -454,6 +455,14 @@ def test_internal_keys_are_no_fields() -> None:
             "traits.@case.operator: It must be lower or upper.",
         ),
         ({"@case": {"value": "x"}}, "traits.@case: operator is missing."),
+        (
+            {"@case": {"operator": "lower", "value": 1}},
+            "traits.@case.value: It must be text, or a directive that gives the value.",
+        ),
+        (
+            {"@replace": {"pattern": "a", "value": ["a"]}},
+            "traits.@replace.value: It must be text, or a directive that gives the value.",
+        ),
         ({"@case": "lower"}, "traits.@case: It must be an object with operator, value."),
         (
             {"@arrayPath": "$.a"},

@@ -110,7 +110,7 @@ def on(operator: str, value: Any = None, subject: str = "plan") -> dict[str, Any
         *("refunded = false", "!refunded", "!missing", "!anonymousId"),
         *("!!paid", "true", "bool(paid)"),
         *("count = 3", "count = 3.0", "price = 64.9", "weight = 0.1", "weight = 1e-1"),
-        *("zero != false", "paid != 1", "digits != 42", 'count != "3"', "tags != (tags)"),
+        *("zero != false", "!(paid = 1)", "!(digits = 42)", 'count != "3"', "tags != (tags)"),
         *("price >= 64.9", "price > 64", "price <= 64.90", "weight < 1", "10 < properties.total"),
         *("huge > 1e300", "weight < huge", "properties.total>count", "count >= -3"),
         *("nothing < 1 or count < 4", "count = (count)", "userId = (userId)", "paid = (paid)"),
@@ -170,6 +170,16 @@ def test_negated_search_needs_text(function: str) -> None:
         assert holds(f"!({search})")
         assert holds("!" + function.format(f"lowercase({path})"))
     assert holds("!" + function.format("event"))
+
+
+def test_another_number_is_a_number() -> None:
+    """Without a number `!=` is false, as in a trigger; in parentheses true, as in FQL."""
+    for path in ("missing", "anonymousId", "paid", "digits", "tags"):
+        assert not holds(f"{path} != 5")
+        assert not holds(f"5 != {path}")
+        assert holds(f"!({path} = 5)")
+    assert holds("count != 5")
+    assert not holds("count != 3.0")
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,12 @@ def _compile_text(text: str, at: Scope) -> Resolve:
 
 
 def _compile_list(items: list[Resolve]) -> Resolve:
-    def build(root: Any) -> list[Any]:
-        return [value for item in items if (value := item(root)) is not MISSING]
+    return lambda root: [_item(item(root)) for item in items]
 
-    return build
+
+def _item(value: Any) -> Any:
+    """Return *value* as it stands in a list, where what is missing keeps its place as null."""
+    return None if value is MISSING else value
 
 
 def _compile_object(members: list[tuple[str, Resolve]]) -> Resolve:
@@ -200,7 +202,7 @@ def _array_path(given: Any, at: Scope) -> Resolve:
         if not isinstance(found, list | dict):
             return found
         items = found if isinstance(found, list) else [found]
-        return [value for item in items if (value := make(item)) is not MISSING]
+        return [_item(make(item)) for item in items]
 
     return build
 

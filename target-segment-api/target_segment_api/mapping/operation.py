@@ -22,9 +22,7 @@ def compile_case(given: Any, at: Scope) -> Resolve:
     """Compile `@case`: text in one case, anything else as it is."""
     arguments = at.arguments(given, ("operator",), ("value",))
     operator = at.choice(arguments, "operator", ("lower", "upper"))
-    if not is_truthy(arguments.get("value")):
-        return nothing
-    resolve = at.inner("value").compile(arguments["value"])
+    resolve = _text_or_directive(arguments, at)
     change = str.lower if operator == "lower" else str.upper
 
     def convert(root: Any) -> Any:
@@ -52,9 +50,9 @@ def compile_replace(given: Any, at: Scope) -> Resolve:
     ]
     if arguments.get("pattern") == "":
         at.inner("pattern").blame("It is empty. Give the text to be replaced.")
-    if not is_truthy(arguments.get("value")):
+    resolve = _text_or_directive(arguments, at)
+    if resolve is nothing:
         return nothing
-    resolve = at.inner("value").compile(arguments["value"])
 
     def replace(root: Any) -> str:
         value = resolve(root)
@@ -137,6 +135,14 @@ def compile_exclude_when_null(given: Any, at: Scope) -> Resolve:
     """Compile `@excludeWhenNull`: a value without its nulls, or nothing."""
     resolve = at.compile(given)
     return lambda root: reshape.drop_nulls(resolve(root))
+
+
+def _text_or_directive(arguments: dict[str, Any], at: Scope) -> Resolve:
+    """Compile the value that is changed; Segment takes no other constant than text for it."""
+    value = arguments.get("value", "")
+    if not (isinstance(value, str) or is_directive(value)):
+        return at.inner("value").blame("It must be text, or a directive that gives the value.")
+    return at.inner("value").compile(value) if value else nothing
 
 
 def _short_text(arguments: dict[str, Any], name: str, at: Scope) -> str:

@@ -4,7 +4,8 @@ By recursive descent: `or` binds least, then `and`, then one comparison, then `!
 
 Where a trigger means something else than FQL by the same text, it is read as a
 trigger: `!contains(path, …)` and `!match(path, …)` are false, too, if there is no
-text at *path*. With parentheses, `!(contains(path, …))`, they are true, as in FQL.
+text at *path*, and so is `path != 5` without a number. With parentheses,
+`!(contains(path, …))` and `!(path = 5)`, they are true, as in FQL.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ is its negation; null counts as false.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from target_segment_api.mapping import condition
@@ -105,7 +106,9 @@ def compared(sign: str, left: Term, right: Term) -> Term:
         holds = _ordered(sign, left, right)
     else:
         holds = _equal(left, right)
-    return Term(left.at, "condition", condition.opposite_of(holds) if sign == "!=" else holds)
+    if sign == "!=":
+        holds = _other_number(left, right) or condition.opposite_of(holds)
+    return Term(left.at, "condition", holds)
 
 
 def called(at: int, name: str, argument: Term) -> Term:
@@ -157,6 +160,14 @@ def _equal(left: Term, right: Term) -> Holds:
         return condition.ask(left.find, condition.equals(right.constant))
     one, other = left.find, right.find
     return lambda root: condition.same(one(root), other(root))
+
+
+def _other_number(left: Term, right: Term) -> Holds | None:
+    """Return what `path != 5` means in a trigger: a number, too, and another one."""
+    where, number = (right, left) if left.is_fixed else (left, right)
+    if not where.is_path or number.kind != "number" or not number.is_fixed:
+        return None
+    return condition.ask(where.find, condition.compares(operator.ne, number.constant))
 
 
 def _ordered(sign: str, left: Term, right: Term) -> Holds:
