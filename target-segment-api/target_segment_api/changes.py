@@ -171,11 +171,11 @@ class Changes:
         ).fetchone()
         if not saw[0]:
             return
-        for (of, text), change in [*self._pending.items()]:
+        for (of, text), pending in [*self._pending.items()]:
             if of == stream and not self._has_seen(stream, version, text):
-                deletion = self._delete(stream, text, change.digest, change.counter)
-                if deletion is not None:
-                    yield decode(text), deletion
+                change = self._delete(stream, text, pending.digest, pending.counter)
+                if change is not None:
+                    yield decode(text), change
         last = ""
         while keys := self._connection.execute(_GONE, (stream, last, stream, version)).fetchall():
             for (text,) in keys:

@@ -32,6 +32,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
         region="us",
         endpoint="https://api.segment.io/v1",
         settings_url=f"https://cdn.segment.com/v1/projects/{KEY}/settings",
+        strict_parity=False,
+        changes_path=None,
         max_batch_events=225,
         max_batch_bytes=475_000,
         max_event_bytes=32_000,
