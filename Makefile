@@ -10,7 +10,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 export UV_PYTHON ?= $(shell python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
 RUN := $(UV) run --locked
 
-.PHONY: help demo test check format bench soak docs
+.PHONY: help demo test check format bench parity soak docs
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,6 +35,9 @@ format: $(UV) ## rewrite what a tool can rewrite
 
 bench: $(UV) ## every benchmark against its peers, as ratios
 	$(RUN) --group bench python benchmarks/run.py
+
+parity: $(UV) ## our mappings beside Segment's own packages, which need npm: tests/parity/RESULTS.md
+	$(RUN) python tests/parity/run.py
 
 soak: $(UV) ## the crash tests again, for longer
 	SOAK_ROUNDS=200 $(RUN) pytest tests -k kill

@@ -22,6 +22,15 @@ RUDDER_PYTHON = ("rudder-sdk-python", "2.1.9")
 ANALYTICS_NODE = ("@segment/analytics-node", "3.1.0")
 NOT_INSTALLED = "not installed"
 
+MAPPING_KIT = {
+    "@segment/actions-core": "3.170.0",
+    "@segment/action-destinations": "3.497.0",
+    "@segment/destination-subscriptions": "3.37.0",
+}
+"""What Segment publishes of its own mappings: the kit, the destinations, the triggers."""
+
+_LOOSER = {"@aws-sdk/client-kinesis": "^3.894.0"}  # of another destination, and hard to get
+
 
 @cache
 def python(name: str, release: str) -> Path | None:
@@ -51,6 +60,19 @@ def node(name: str, release: str) -> Path | None:
     return folder if _made(folder, parts, making) else None
 
 
+@cache
+def mapping_kit() -> Path | None:
+    """Return the folder where Node finds Segment's mapping kit, or None if it cannot be."""
+    folder = FOLDER / "parity"
+    if not shutil.which("node") or not shutil.which("npm"):
+        return None
+    wanted = {"private": True, "dependencies": MAPPING_KIT, "overrides": _LOOSER}
+    parts = [f"{name}@{release}" for name, release in MAPPING_KIT.items()]
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
+    making = (["npm", "install", *options, "--prefix", str(folder)],)
+    return folder if _made(folder, parts, making, {"package.json": json.dumps(wanted)}) else None
+
+
 def versions() -> dict[str, str]:
     """Return which release of each peer is measured."""
     found = {
@@ -64,13 +86,20 @@ def versions() -> dict[str, str]:
     return found | {name: release, "node": own}
 
 
-def _made(folder: Path, parts: list[str], making: tuple[list[str], ...]) -> bool:
-    """Make *folder* of *parts* unless it is; return whether it is now."""
+def _made(
+    folder: Path,
+    parts: list[str],
+    making: tuple[list[str], ...],
+    files: dict[str, str] | None = None,
+) -> bool:
+    """Make *folder* of *parts* unless it is, with *files* in it; return whether it is now."""
     mark, wanted = folder / MARK, json.dumps(parts)
     if mark.exists() and mark.read_text("utf-8") == wanted:
         return True
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    for name, text in (files or {}).items():
+        (folder / name).write_text(text, "utf-8")
     for command in making:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:

@@ -11,9 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import machine, receiver, report, tap, target
+from benchmarks import machine, mapping, receiver, report, tap, target
 
-MODULES = {"receiver": receiver, "tap": tap, "target": target}
+MODULES = {"receiver": receiver, "tap": tap, "target": target, "mapping": mapping}
 
 
 def main() -> None:

@@ -125,6 +125,7 @@ def test_template_is_rendered(template: str, text: str) -> None:
             ("1 | divided_by: 0", "Infinity"),
         ],
         *[("0 | divided_by: 0", "NaN"), ("-7 | modulo: 3", "2"), ("7 | modulo: 0", "NaN")],
+        *[("0.1 | modulo: 2", "0.10000000000000009"), ("-7 | modulo: -3", "-1")],
         *[
             ("price | times: 2", "25"),
             ("'0.1' | plus: 0.2", "0.30000000000000004"),
@@ -173,6 +174,7 @@ def test_template_is_rendered(template: str, text: str) -> None:
             ("name | slice: 0, 3", "Ada"),
             ("name | slice: -3, 2", "ac"),
             ("none | slice: 1", ""),
+            ("'a' | slice: -2, 2", ""),
             ("n | size", "0"),
         ],
         *[

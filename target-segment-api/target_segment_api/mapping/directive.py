@@ -166,10 +166,8 @@ def _if(given: Any, at: Scope) -> Resolve:
     if not any(is_truthy(arguments.get(name)) for name in ("exists", "blank")):
         return at.blame("It needs exists or blank: the value to be looked at.")
     test = "exists" if "exists" in arguments else "blank"
-    value, then, other = (
-        at.inner(name).compile(arguments[name]) if name in arguments else nothing
-        for name in (test, "then", "else")
-    )
+    made = {name: at.inner(name).compile(argument) for name, argument in arguments.items()}
+    value, then, other = (made.get(name, nothing) for name in (test, "then", "else"))
     if not is_truthy(arguments.get("else")):  # as in Segment: `else: 0` is no else
         other = nothing
     if test == "blank":

@@ -128,9 +128,7 @@ def fit(field: str, value: Any, faults: list[str]) -> Any:
         return MISSING
     if field not in SUB_FIELDS and field not in _FREE:
         return _fit(field, "text", value, faults)
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict):  # of a list, one scalar is taken, and no object
         faults.append(f"{field} must be an object, not {name_kind(value)}.")
         return MISSING
     if field in _FREE:

@@ -60,7 +60,9 @@ def _divide(dividend: float, divisor: float, whole: float = 0) -> float:
 
 
 def _modulo(dividend: float, divisor: float) -> float:
-    return dividend % divisor if divisor else math.nan
+    if not divisor:
+        return math.nan
+    return math.fmod(math.fmod(dividend, divisor) + divisor, divisor)
 
 
 def _round(number: float, places: float = 0) -> float:
@@ -85,8 +87,8 @@ def _slice(value: Any, begin: Any = None, size: Any = None) -> Any:
         return []
     sequence = value if isinstance(value, list) else write(value)
     start, count = to_whole(begin, 0), max(0, to_whole(size, 1))
-    start = max(0, len(sequence) + start) if start < 0 else start
-    return sequence[start : start + count]
+    start = len(sequence) + start if start < 0 else start
+    return sequence[start : start + count] if start >= 0 else sequence[:0]
 
 
 def _join(value: Any, separator: Any = None) -> str:
