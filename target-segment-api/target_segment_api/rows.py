@@ -51,6 +51,12 @@ class RowSink(SegmentSink):
         if self._changes is None:
             return
         for key, change in self._changes.gone(self.stream_name, new_version):
+            if len(key) != len(self.key_properties):
+                raise DeliveryStopped(
+                    f"Stream {self.stream_name!r} had a key of {len(key)} columns when its rows "
+                    f"were remembered, and has one of {len(self.key_properties)}. Choose another "
+                    "changes_path: every row is then sent once more."
+                )
             record = dict.fromkeys(self.schema["properties"])
             record.update(zip(self.key_properties, key, strict=True))
             self._tally.records += 1

@@ -205,10 +205,10 @@ class EventSink(SegmentSink):
             self._tally.skipped += 1
             return
         event, key, faults = to_event(self._call, record), text_id(record.get("message_id")), []
-        if self._keeps_id:
-            event["messageId"] = key or ""
-            if not key:
-                faults.append("messageId is missing, and message_id is keep.")
+        if self._keeps_id and key:
+            event["messageId"] = key
+        elif self._keeps_id:
+            faults.append("messageId is missing, and message_id is keep.")
         # An event never changes, so it needs no version; its position in some spool is none.
         self._send(event, key, None, faults)
 

@@ -300,7 +300,7 @@ def test_it_skips_a_stream_that_is_no_call(segment: Segment, target: Target) -> 
 
     assert (run.code, run.positions) == (0, [1])
     assert "Stream 'orders' is skipped: no call of Segment is known for it." in run.log
-    assert "1 records read (1 skipped)" in run.log
+    assert "1 records read (1 skipped, 0 unchanged)" in run.log
     assert segment.requests() == []
 
 
@@ -330,7 +330,7 @@ def test_it_explains_why_it_deletes_nobody(segment: Segment, target: Target) -> 
 
     assert (run.code, run.positions) == (0, [2])
     assert "Public API (POST /regulations)" in run.log
-    assert "2 records read (2 skipped); 0 events" in run.log
+    assert "2 records read (2 skipped, 0 unchanged); 0 events" in run.log
     assert segment.requests() == []
 
 
@@ -356,7 +356,7 @@ def test_it_takes_stream_maps(segment: Segment, tmp_path: Path) -> None:
     assert (run.code, run.positions) == (0, [5])
     assert sorted(messages.numbers(events)) == [0, 1, 2, 4]
     assert {event["event"] for event in events} == {"Clicked"}
-    assert "5 records read (1 skipped); 4 events = 4 sent" in run.log
+    assert "5 records read (1 skipped, 0 unchanged); 4 events = 4 sent" in run.log
 
 
 def test_it_reads_batch_messages(segment: Segment, tmp_path: Path, target: Target) -> None:

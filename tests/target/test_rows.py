@@ -238,10 +238,12 @@ def test_it_gives_a_row_the_same_id_in_every_run(
     segment: Segment, tmp_path: Path, settings: Json
 ) -> None:
     """A rerun is harmless: Segment drops what it has."""
+    given = [row | {"updated_at": "2026-03-04"} for row in USERS]
+    schema = table(bookmark_properties=["updated_at"])
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
-        done(mapped(folder, segment, IDENTIFY, **settings).run_here([table(), *rows(USERS)]))
+        done(mapped(folder, segment, IDENTIFY, **settings).run_here([schema, *rows(given)]))
 
     assert segment.counts()["accepted"] == segment.counts()["duplicates"] == 3
 
@@ -368,6 +370,20 @@ def test_it_deletes_nothing_for_a_version_without_rows(segment: Segment, tmp_pat
     done(target.run_here([table(), version(2), *rows([], version=2)]))
 
     assert told(segment) == []
+
+
+def test_it_stops_if_the_key_of_a_stream_is_another(segment: Segment, tmp_path: Path) -> None:
+    """Rows that were remembered under the earlier one cannot be told apart from rows gone."""
+    target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
+    done(target.run_here([table(), *rows(USERS)]))
+    segment.forget()
+
+    keys = table(key_properties=["id", "plan"])
+    run = target.run_here([keys, *rows(USERS, version=2), version(2)])
+
+    assert run.code == 1
+    assert "had a key of 1 columns when its rows were remembered, and has one of 2" in run.log
+    assert all(event["event"] == "added" for event in segment.events())
 
 
 def test_it_ends_with_the_budget_among_deleted_rows(
