@@ -19,7 +19,7 @@ demo: $(UV) ## webhooks to PostgreSQL and back to Segment through Meltano, and t
 	$(RUN) python examples/demo.py
 
 test: $(UV) ## every test, with a real PostgreSQL and a real Meltano
-	$(RUN) pytest
+	$(RUN) pytest -n 3 --dist loadfile
 
 check: $(UV) ## format, lint, types, generated docs
 	$(UV) lock --check

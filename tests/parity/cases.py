@@ -52,6 +52,9 @@ TEXTS = st.sampled_from(
     ]
 )
 NUMBERS = st.sampled_from([0, 1, -3, 12, 2.5, 0.1, 1e21, 1e-7, 1.0, 100, 1700000000])
+MOMENTS = st.sampled_from(
+    ["2026-03-04T11:22:33.444Z", "2026-03-04T11:22:33+01:00", None, ""]
+)  # what Segment's own API takes
 SCALARS = TEXTS | NUMBERS | st.booleans() | st.none()
 KEYS = ("id", "name", "email", "a", "b", "items", "address", "a b", "city", "0", "é")
 MEMBERS = st.sampled_from(KEYS)
@@ -69,6 +72,12 @@ RECORDS = st.builds(
     st.dictionaries(MEMBERS, VALUES, max_size=3),
     st.dictionaries(MEMBERS, VALUES, max_size=5),
 )  # fmt: skip
+ROWS = st.fixed_dictionaries(
+    {"name": SCALARS, "id": NUMBERS | TEXTS, "email": TEXTS, "flag": SCALARS, "at": MOMENTS},
+    optional={"address": st.dictionaries(MEMBERS, SCALARS, max_size=3), "items": VALUES},
+)
+"""What a warehouse has: scalars, mostly; for calls, which refuse much else."""
+
 PATHS = st.sampled_from(
     [
         *("$.name", "name", "$.id", "$.email", "$.items", "$.items[0]", "$.items[0].id", "$.a"),
@@ -133,7 +142,7 @@ def draw_all(examples: int, seed_number: int) -> Iterator[Case]:
     Of what has many forms in itself, Liquid and triggers as text, there are four times as many.
     """
     for kind, group, asked in _groups():
-        records = EVENTS if kind == "trigger" else RECORDS
+        records = {"trigger": EVENTS, "action": ROWS}.get(kind, RECORDS)
         count = 4 * examples if group in ("@liquid", "as text") else examples
         for number in range(count):
             # Each run alone: in one run, five of six examples are variations of one before.
@@ -378,33 +387,53 @@ def calls(draw: DrawFn, action: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in chosen:
         if name in SUB_FIELDS:
-            members = draw(st.lists(st.sampled_from([*SUB_FIELDS[name], "more"]), max_size=4))
+            members = draw(st.lists(st.sampled_from([*SUB_FIELDS[name]]), max_size=4))
+            members += ["more"] if _chance(draw, 25) else []
             found[name] = draw(
-                st.fixed_dictionaries({each: fields() for each in members})
-                | st.just({"@path": "$.address"})
+                st.just({"@path": "$.address"})
+                if _chance(draw, 6)
+                else st.fixed_dictionaries({each: members_of(each) for each in members})
             )
         elif name in ("traits", "properties", "consent"):
             found[name] = draw(
                 st.dictionaries(MEMBERS, fields(), max_size=3)
                 | st.sampled_from([{"@path": "$.address"}, {"@path": "$."}, {"@path": "$.items"}])
+                | st.just({"@path": "$.address"})
                 | st.dictionaries(
                     st.just("categoryPreferences"),
                     st.dictionaries(st.just("ads"), st.booleans() | st.just("x")),
                 )
             )
+        elif name in ("user_id", "group_id", "event_name") and not _chance(draw, 6):
+            found[name] = draw(st.sampled_from([{"@path": "$.id"}, "u-1", 7, True, ["a"]]))
+        elif name == "timestamp" and not _chance(draw, 6):
+            found[name] = draw(st.just({"@path": "$.at"}) | MOMENTS)
         else:
-            found[name] = draw(fields())
+            found[name] = draw(contents(1) if _chance(draw, 20) else fields())
     return {"actionSlug": action, "settings": found}
 
 
 def fields() -> SearchStrategy[Any]:
-    """Draw what a field is made of: mostly a path or a constant."""
+    """Draw what a field is made of: a path, mostly, or a constant."""
     return st.one_of(
-        st.sampled_from([{"@path": "$.name"}, {"@path": "$.id"}, {"@path": "$.email"}]),
-        st.builds(lambda value: {"@literal": value}, VALUES),
+        st.sampled_from([{"@path": f"$.{name}"} for name in ("name", "id", "email", "flag")]),
+        st.builds(lambda value: {"@literal": value}, SCALARS),
+        st.builds(lambda value: [value], TEXTS | NUMBERS),
         SCALARS,
-        contents(1),
+        st.just({"@template": "{{name}} {{id}}"}),
     )
+
+
+def members_of(name: str) -> SearchStrategy[Any]:
+    """Draw what the member *name* of a closed object is made of: mostly what fits its type."""
+    kinds = {
+        kind for members in SUB_FIELDS.values() for key, kind in members.items() if key == name
+    }
+    if "boolean" in kinds:
+        return st.sampled_from([True, False, "true", "false", 0, 1, None, "", [True], "x"])
+    if "number" in kinds:
+        return st.sampled_from([0, 1.5, "12", "-1e3", True, None, "", "0x1F", ["7"], " 5", "x"])
+    return fields()
 
 
 PROPERTIES = ("plan", "total", "a", "a b", "x")

@@ -185,6 +185,7 @@ def test_empty_text_stays_in_members_that_are_text() -> None:
     [
         *[(5, 5), (Decimal("0.10"), Decimal("0.10")), (1.5, 1.5), ("12", 12), ("-1e3", -1000)],
         *[("0x1F", 31), (".5", Decimal("0.5")), (True, 1), (False, 0), (["7"], 7), ([7], 7)],
+        *[(" 5", 5), ("5\n", 5)],
     ],
 )
 def test_member_that_is_a_number(value: Any, number: Any) -> None:

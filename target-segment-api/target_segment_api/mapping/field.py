@@ -170,7 +170,7 @@ def _as_number(value: Any) -> Any:
         return int(value)
     if isinstance(value, int | float | Decimal):
         return value
-    number = to_number(value) if isinstance(value, str) and value.strip() == value else None
+    number = to_number(value) if isinstance(value, str) else None
     return MISSING if number is None else number
 
 
