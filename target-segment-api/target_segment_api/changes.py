@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,7 +145,12 @@ class Changes:
         `_sdc_deleted_at` is set: it is deleted. A row that was never sent is
         not deleted either.
         """
-        text = encode(key).decode()
+        with self._diagnosed():
+            return self._see(stream, encode(key).decode(), record, version)
+
+    def _see(
+        self, stream: str, text: str, record: Mapping[str, Any], version: int | None
+    ) -> Change | None:
         deleted = record.get("_sdc_deleted_at") is not None
         if version is not None and not deleted:
             self._connection.execute(
@@ -165,6 +170,10 @@ class Changes:
 
         None, if no row of that version was seen: some taps announce it first.
         """
+        with self._diagnosed():
+            yield from self._gone(stream, version)
+
+    def _gone(self, stream: str, version: int) -> Iterator[tuple[Any, Change]]:
         saw = self._connection.execute(
             "SELECT EXISTS (SELECT 1 FROM seen WHERE stream = ? AND version = ?)",
             (stream, version),
@@ -205,14 +214,12 @@ class Changes:
         """
         if not self._confirmed:
             return
-        try:
+        with self._diagnosed():
             self._connection.executemany(
                 _PUT, [(it.stream, it.key, it.digest, it.counter) for it in self._confirmed]
             )
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
-        except sqlite3.Error as error:
-            raise FileUnusable(f"{self._path} cannot be written: {error}.") from error
         for change in self._confirmed:
             if self._pending.get((change.stream, change.key)) is change:
                 del self._pending[change.stream, change.key]
@@ -222,6 +229,13 @@ class Changes:
         """Sync, and let another target use the file."""
         self.sync()
         self._opened.close()
+
+    @contextmanager
+    def _diagnosed(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise FileUnusable(f"changes_path {self._path} failed: {error}.") from error
 
     def _last(self, stream: str, key: str) -> tuple[bytes | None, int]:
         pending = self._pending.get((stream, key))

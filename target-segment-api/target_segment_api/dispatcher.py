@@ -346,7 +346,7 @@ class Dispatcher:
         index = max(range(len(self._lanes)), key=self._taken.__getitem__)
         share = self._taken[index] / total if total else 0.0
         blocked = self._blocked[index]
-        if share * len(self._lanes) > _SKEW and blocked > seconds / 2:
+        if share * len(self._lanes) > _SKEW and blocked > max(seconds / 2, 1.0):
             _log.warning(
                 "%.0f %% of the events went through one of %d lanes, and the others waited for "
                 "it for %.0f of %.0f seconds. The events of a user are sent in order, one batch "
