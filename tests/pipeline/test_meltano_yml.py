@@ -22,6 +22,7 @@ SCRIPTS = {TAP: "segment-receiver", SENDER: "segment-sender"}
 PATHS = {
     "spool_url": "sqlite:///${MELTANO_PROJECT_ROOT}/segment-spool.db",
     "rejects_path": "${MELTANO_PROJECT_ROOT}/segment-rejects.jsonl",
+    "changes_path": "${MELTANO_PROJECT_ROOT}/segment-changes.db",
 }
 
 
