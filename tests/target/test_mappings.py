@@ -265,6 +265,13 @@ def test_exported_mapping_works_as_it_is(entry: Json) -> None:
     assert events(entry, state="deleted") == []
 
 
+def test_older_export_works_as_well() -> None:
+    """It says how Segment batches, which is a setting of the target here."""
+    old = EXPORTED["settings"] | {"enable_batching": True, "batch_size": 225}
+
+    assert events(EXPORTED | {"settings": old}) == events(EXPORTED)
+
+
 def test_exported_text_is_no_path() -> None:
     """Only a directive is one there, but in what is ours and not Segment's."""
     entry = EXPORTED | {

@@ -35,6 +35,7 @@ STATES: Final = {"added": "new", "updated": "updated", "deleted": "deleted"}
 """The states of a row, and the `event` that Segment's Reverse ETL makes of each."""
 
 _OWN: Final = ("call", "when", "for_each", "version")
+_BATCHING: Final = ("enable_batching", "batch_size")  # of older exports; batches are settings here
 _ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 _INTERNAL: Final = "__segment_internal_"
 _ROW_FORM: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
@@ -180,10 +181,11 @@ def _unpack(entry: dict[str, Any]) -> dict[str, Any] | None:
     action = entry.get("actionSlug", entry.get("partnerAction"))
     if action is None:
         return None
-    fields = entry.get("settings", entry.get("mapping"))
+    given = entry.get("settings", entry.get("mapping"))
+    fields = given if isinstance(given, dict) else {}
     return {
         **{name: entry[name] for name in ("for_each", "version") if name in entry},
-        **(fields if isinstance(fields, dict) else {}),
+        **{name: value for name, value in fields.items() if name not in _BATCHING},
         "call": str(action),
         "when": entry.get("trigger", entry.get("subscribe")),
     }
