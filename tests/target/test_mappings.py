@@ -236,7 +236,7 @@ def test_several_calls_may_be_made_of_a_row() -> None:
 
 # Segment's own form
 
-EXPORTED = {
+EXPORTED: Json = {
     "name": "Users",
     "enabled": True,
     "actionSlug": "sendIdentify",
