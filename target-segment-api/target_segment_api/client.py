@@ -140,13 +140,7 @@ class Client:
     def look_up(self) -> LookUp:
         """Ask Segment what it knows of the write key, and where its source lives."""
         try:
-            response = self._session.get(
-                self._settings_url,
-                timeout=min(self._timeout, _QUESTION_SECONDS),
-                allow_redirects=False,
-                headers={"Content-Type": None, "Content-Encoding": None},
-                auth=_no_authorization,
-            )
+            response = self._ask(self._settings_url, min(self._timeout, _QUESTION_SECONDS))
         except requests.RequestException as error:
             return LookUp(None, f"No answer: {_name(error)}.")
         status = response.status_code
@@ -163,18 +157,22 @@ class Client:
     def reach(self) -> Answer:
         """Try whether anybody answers at the endpoint; send nothing."""
         try:
-            response = self._session.get(
-                self._base_url,
-                timeout=self._timeout,
-                allow_redirects=False,
-                headers={"Content-Type": None, "Content-Encoding": None},
-                auth=_no_authorization,
-            )
+            response = self._ask(self._base_url, self._timeout)
         except requests.exceptions.SSLError:
             return Answer(Verdict.WRONG, "The server's certificate cannot be verified.")
         except (requests.RequestException, ValueError) as error:
             return Answer(Verdict.UNAVAILABLE, f"No answer: {_name(error)}.")
         return Answer(Verdict.ACCEPTED, f"It answers (with {response.status_code} to a bare GET).")
+
+    def _ask(self, url: str, timeout: float) -> requests.Response:
+        """Get *url*, without the key and what only a batch needs."""
+        return self._session.get(
+            url,
+            timeout=timeout,
+            allow_redirects=False,
+            headers={"Content-Type": None, "Content-Encoding": None},
+            auth=_no_authorization,
+        )
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -183,7 +181,7 @@ def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedReq
 
 
 class Silent:
-    """Carries nothing anywhere: for a dry run, and for a preview."""
+    """Carries nothing anywhere: for a dry run."""
 
     def post(self, body: bytes) -> Answer:  # noqa: ARG002 - a Transport takes it
         """Take the batch as accepted."""

@@ -218,7 +218,7 @@ class Dispatcher:
         self._gathering[index] = fresh
         self._taken[index] += len(batch)
         lane, blocked_at = self._lanes[index], 0.0
-        while not lane.put(batch, timeout=0):
+        while not lane.put(batch):
             blocked_at = blocked_at or time.monotonic()
             self._wait()
             if self._error is not None:

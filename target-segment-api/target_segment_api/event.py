@@ -85,6 +85,11 @@ def _restore(event: Event, extra: Any) -> None:
                 event.setdefault(field, value)
 
 
+def user_of(event: Event) -> Any:
+    """Return whose *event* it is, with whose others it stays in order; for alias the earlier id."""
+    return event.get("previousId") or event.get("userId") or event.get("anonymousId")
+
+
 def text_id(value: Any) -> Any:
     """Return the id *value* as text if it is a whole number, for Segment drops other ids."""
     if isinstance(value, float | Decimal):

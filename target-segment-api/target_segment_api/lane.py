@@ -61,10 +61,10 @@ class Lane:
         """Begin to deliver."""
         self._thread.start()
 
-    def put(self, batch: Batch, timeout: float) -> bool:
-        """Hand *batch* over; False if the lane was full all the *timeout* seconds."""
+    def put(self, batch: Batch) -> bool:
+        """Hand *batch* over; False if the lane is full."""
         try:
-            self._batches.put(batch, timeout=timeout)
+            self._batches.put_nowait(batch)
         except queue.Full:
             return False
         return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from target_segment_api.client import Client
 from target_segment_api.dispatcher import Dispatcher
 from target_segment_api.encoding import encode
+from target_segment_api.event import user_of
 from target_segment_api.journal import Line, read, rewriting
 from target_segment_api.receipts import Receipts
 from target_segment_api.rules import problems
@@ -106,8 +107,7 @@ def _send(line: Line, dispatcher: Dispatcher, max_event_bytes: int) -> None:
     tally = dispatcher.books.of(stream)
     tally.records += 1
     tally.events += 1
-    user = event.get("previousId") or event.get("userId") or event.get("anonymousId")
-    dispatcher.send(body, identifier, stream, line.entry.get("key"), user)
+    dispatcher.send(body, identifier, stream, line.entry.get("key"), user_of(event))
 
 
 def _message_id(line: Line) -> str | None:

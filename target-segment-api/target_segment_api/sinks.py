@@ -12,7 +12,7 @@ from singer_sdk.mapper import RemoveRecordTransform
 
 from target_segment_api.encoding import encode
 from target_segment_api.errors import DeliveryStopped
-from target_segment_api.event import Event, call_of, text_id, to_event
+from target_segment_api.event import Event, call_of, text_id, to_event, user_of
 from target_segment_api.identity import message_id
 from target_segment_api.loop import has_passed, mark
 from target_segment_api.verbatim import make_verbatim
@@ -134,8 +134,7 @@ class SegmentSink(Sink):
         if not reasons:
             self._budget.spend(event)
             self._tally.events += 1
-            user = event.get("previousId") or event.get("userId") or event.get("anonymousId")
-            self._dispatcher.send(body, identifier, name, key, user, change=change)
+            self._dispatcher.send(body, identifier, name, key, user_of(event), change=change)
         elif settings.on_invalid == "fail":
             raise DeliveryStopped(
                 f"An event of stream {name!r} (record {self._tally.records:,}) would not be taken "
