@@ -17,6 +17,7 @@ from singer_sdk.exceptions import ConfigValidationError
 from tap_segment_webhook import timestamp
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import read_event
+from tap_segment_webhook.listing import list_ids
 from tap_segment_webhook.receiver.app import sort
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
 from tap_segment_webhook.spool.layout import spool_path
@@ -136,6 +137,18 @@ def status(settings: Settings, as_json: bool, forget: str | None) -> None:  # no
             raise click.ClickException(f"No consumer is called {forget!r}.")
         found = _survey(reader)
     click.echo(json.dumps(found, indent=2) if as_json else _describe(found))
+
+
+@main.command()
+@with_settings
+def ids(settings: Settings) -> None:
+    """Print the message id, type and time of receipt of each retained event, as JSON lines.
+
+    Without content, and while the receiver runs: for `segment-sender reconcile`.
+    """
+    with _plainly(), closing(_open_reader(settings)) as reader:
+        for lines in list_ids(reader, now_ms()):
+            click.echo(lines, nl=False)
 
 
 @main.group()
