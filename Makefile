@@ -36,7 +36,7 @@ format: $(UV) ## rewrite what a tool can rewrite
 bench: $(UV) ## every benchmark against its peers, as ratios
 	$(RUN) --group bench python benchmarks/run.py
 
-parity: $(UV) ## our mappings beside Segment's own packages, which need npm: tests/parity/RESULTS.md
+parity: $(UV) ## our mappings beside Segment's own packages: tests/parity/RESULTS.md
 	$(RUN) python tests/parity/run.py
 
 soak: $(UV) ## the crash tests again, for longer

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import clients
 from target_segment_api.encoding import decode
 from target_segment_api.mapping.call import compile_call
 from target_segment_api.rules import problems
@@ -76,10 +77,7 @@ def measure(*, quick: bool) -> Iterator[Measurement]:
 
 def versions() -> dict[str, str]:
     """Return which release of the kit is measured."""
-    if environments.mapping_kit() is None:
-        return dict.fromkeys(environments.MAPPING_KIT, environments.NOT_INSTALLED)
-    own = subprocess.check_output(["node", "--version"], text=True).strip()
-    return {**environments.MAPPING_KIT, "node": own}
+    return environments.versions_for_node(*clients.MAPPING_KIT)
 
 
 def record(number: int) -> dict[str, Any]:
@@ -135,12 +133,12 @@ def _compiled() -> Call:
 @contextmanager
 def _kit(records: list[dict[str, Any]]) -> Iterator[subprocess.Popen[str] | None]:
     """Start Segment's kit and warm it up; None if it cannot be installed."""
-    folder = environments.mapping_kit()
+    folder = environments.modules()
     if folder is None:
         yield None
         return
     with subprocess.Popen(
-        ["node", str(SCRIPT), str(folder)],
+        [str(clients.NODE), str(SCRIPT), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from harness import clients
 from harness.segment import KEY, Segment
 
 from benchmarks import environments, receivers
@@ -50,30 +51,30 @@ def plain_target(folder: Path, segment: Segment) -> list[str]:
 
 def analytics_python(**settings: Any) -> Sender:
     """Run a loop around segment-analytics-python with *settings*."""
-    return _library(environments.ANALYTICS_PYTHON, "segment.analytics.client", settings)
+    return _library("segment.analytics.client", settings)
 
 
 def rudder_python(**settings: Any) -> Sender:
     """Run a loop around rudder-sdk-python with *settings*."""
-    return _library(environments.RUDDER_PYTHON, "rudderstack.analytics.client", settings)
+    return _library("rudderstack.analytics.client", settings)
 
 
 def analytics_node(**settings: Any) -> Sender:
     """Run a loop around @segment/analytics-node with *settings*."""
 
     def command(_: Path, segment: Segment) -> list[str] | None:
-        folder = environments.node(*environments.ANALYTICS_NODE)
+        folder = environments.modules()
         if folder is None:
             return None
         script, given = str(PEERS / "analytics_node.mjs"), json.dumps(settings)
-        return ["node", script, str(folder), segment.base_url, KEY, given]
+        return [str(clients.NODE), script, str(folder), segment.base_url, KEY, given]
 
     return command
 
 
-def _library(package: tuple[str, str], module: str, settings: dict[str, Any]) -> Sender:
+def _library(module: str, settings: dict[str, Any]) -> Sender:
     def command(_: Path, segment: Segment) -> list[str] | None:
-        program = environments.python(*package)
+        program = environments.python()
         if program is None:
             return None
         script, given = str(PEERS / "client_library.py"), json.dumps(settings)

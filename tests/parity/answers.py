@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from harness import clients
 from target_segment_api.encoding import decode, encode
 from target_segment_api.mapping.call import compile_call
 from target_segment_api.mapping.directive import compile_value
@@ -37,7 +38,7 @@ def of_segment(cases: Sequence[Case], folder: Path) -> list[Answer]:
     """Return what Segment's packages, installed in *folder*, make of each of *cases*."""
     asked = "".join(json.dumps(case._asdict()) + "\n" for case in cases)
     done = subprocess.run(
-        ["node", str(SCRIPT), str(folder)],
+        [str(clients.NODE), str(SCRIPT), str(folder)],
         input=asked.encode(errors="surrogatepass"),
         stdout=subprocess.PIPE,
         check=True,

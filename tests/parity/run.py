@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from importlib.metadata import version
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from harness import clients
 from parity import answers, cases, differences
-
-from benchmarks import environments
 
 if TYPE_CHECKING:
     from parity.answers import Answer
@@ -59,9 +56,7 @@ class Compared(NamedTuple):
 def main() -> None:
     """Draw the cases, compare the answers, write the table."""
     options = arguments()
-    folder = environments.mapping_kit()
-    if folder is None:
-        sys.exit("Segment's packages cannot be installed: that needs Node and npm.")
+    folder = clients.modules()
     drawn = list(cases.draw_all(options.examples, options.seed))
     theirs = answers.of_segment(drawn, folder)
     compared = [
@@ -77,7 +72,7 @@ def main() -> None:
         f"seed {options.seed}: {len(compared):,} cases, {len(different):,} different, "
         f"{len(unknown):,} of them unexplained"
     )
-    RESULTS.write_text(table(summary, folder, compared, kinds), "utf-8")
+    RESULTS.write_text(table(summary, compared, kinds), "utf-8")
     print(summary)
     for each in sorted(unknown, key=lambda each: each.size)[:SHOWN_UNKNOWN]:
         print(*_example("unexplained", each), sep="\n")
@@ -94,7 +89,6 @@ def arguments() -> argparse.Namespace:
 
 def table(
     summary: str,
-    folder: Path,
     compared: list[Compared],
     kinds: dict[Kind | None, list[Compared]],
 ) -> str:
@@ -105,7 +99,7 @@ def table(
         "",
         INTRODUCTION,
         "",
-        *(f"- {name} {release}" for name, release in versions(folder).items()),
+        *(f"- {name} {release}" for name, release in versions().items()),
         f"- {summary}",
         "",
         AGREEMENT,
@@ -132,14 +126,11 @@ def table(
     return "\n".join([*lines, ""])
 
 
-def versions(folder: Path) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return what was compared."""
-    lock = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
-    names = [*environments.MAPPING_KIT, "@segment/fql-ts", "liquidjs"]
     return {
         "target-segment-api": version("target-segment-api"),
-        **{name: lock[f"node_modules/{name}"]["version"] for name in names},
-        "node": subprocess.check_output(["node", "--version"], text=True).strip(),
+        **clients.releases_for_node(*clients.MAPPING_KIT, "@segment/fql-ts", "liquidjs"),
         "python-liquid": version("python-liquid"),
     }
 

