@@ -15,10 +15,10 @@ import click
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_segment_webhook import timestamp
+from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import read_event
 from tap_segment_webhook.listing import list_ids
-from tap_segment_webhook.receiver.app import sort
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
 from tap_segment_webhook.spool.layout import spool_path
 from tap_segment_webhook.spool.model import Counts, KeptReject
@@ -120,7 +120,7 @@ def load(settings: Settings, source: str, files: tuple[Path, ...]) -> None:
     ):
         for path in files:
             for lines, consumed in _read_lines(path):
-                received = sort(source, lines, settings.integration_name)
+                received = sort_events(source, lines, settings.integration_name)
                 total = total.plus(store.commit([received])[0])
                 bar.update(consumed)
     click.echo(_balance(total))

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from singer_sdk import typing as th
 
+_WRITE_KEY: Final = r"^[A-Za-z0-9._~-]+$"  # it stands in addresses and in Basic
+
 SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
     th.Property(
         "spool_url",
@@ -49,6 +51,16 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "write_key",
+        th.StringType(pattern=_WRITE_KEY),
+        secret=True,
+        title="Write Key",
+        description=(
+            "The write key that Segment's SDKs are given when they send to this receiver instead "
+            "of Segment. You choose it: letters, digits and `. _ ~ -`."
+        ),
+    ),
+    th.Property(
         "sources",
         th.ArrayType(
             th.ObjectType(
@@ -64,6 +76,11 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
                     description="Any of them may sign: two allow rotation without a gap.",
                 ),
                 th.Property(
+                    "write_keys",
+                    th.ArrayType(th.StringType(pattern=_WRITE_KEY)),
+                    description="Any of them names this source to the Tracking API.",
+                ),
+                th.Property(
                     "allow_unsigned",
                     th.BooleanType,
                     description="Accept deliveries without a valid signature.",
@@ -74,8 +91,8 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
         secret=True,
         title="Sources",
         description=(
-            "More sources, each posting to `/webhook/NAME`: a list of objects with `name`, "
-            "`shared_secrets` and `allow_unsigned`."
+            "More sources, each posting to `/webhook/NAME` or with a write key of its own: a list "
+            "of objects with `name`, `shared_secrets`, `write_keys` and `allow_unsigned`."
         ),
     ),
     th.Property(

@@ -12,7 +12,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tap_segment_webhook.event import tokens
+from tap_segment_webhook.errors import InvalidEvent
+from tap_segment_webhook.event import Event, read_event, tokens
+from tap_segment_webhook.filter import switched_off
+from tap_segment_webhook.spool.model import Received, Reject
 
 _MAX_COMMAS: Final = 1_000_000  # each could be an element: bounds what the fast reader allocates
 _MAX_TOKENS: Final = 4_000_000  # about a second of the tolerant reader's time
@@ -104,3 +107,19 @@ def unwrap(element: bytes) -> bytes:
             if len(_split_tolerantly(b"[%b]" % inside)) == 1:  # else more fields follow
                 return inside.strip(_SPACE)
     return element
+
+
+def sort_events(source: str, elements: list[bytes], integration_name: str | None) -> Received:
+    """Put each of *elements* into its lot: events, rejects, or counted as filtered."""
+    events: list[Event] = []
+    rejects: list[Reject] = []
+    filtered = 0
+    for element in elements:
+        try:
+            events.append(read_event(element))
+        except InvalidEvent as error:
+            rejects.append(Reject(error.reason, element))
+    if integration_name is not None:
+        meant = [event for event in events if not switched_off(event.body, integration_name)]
+        events, filtered = meant, len(events) - len(meant)
+    return Received(source, len(elements), events, rejects, filtered)

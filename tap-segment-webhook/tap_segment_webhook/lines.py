@@ -107,13 +107,18 @@ class Lines:
             extra: Any = broken.get(id(event)) if broken else None
             if event.metadata is not _NULL:
                 extra = {_METADATA: event.metadata, **(extra or {})}
+            received = event.received_at or timestamp.from_ms(received_at)
+            if event.timestamp is None and not (extra and "timestamp" in extra):
+                event.timestamp = timestamp.corrected(
+                    event.original_timestamp, event.sent_at, received
+                )
             if self._as_text:
                 self._make_text(event)
                 extra = extra and encode_json(extra).decode()
-            *values, received, version, _, _, _ = astuple(event)
+            *values, _, version, _, _, _ = astuple(event)
             made = record(
                 *values,
-                received or timestamp.from_ms(received_at),
+                received,
                 None if version is None else str(version),
                 stream,
                 source,

@@ -77,14 +77,19 @@ def to_record(
     """Return the event in *body* as a record of *stream*, with open objects as such.
 
     Every column is there; what the event lacks is None. *received_at*, in
-    milliseconds, stands in for a time of receipt that Segment did not give.
+    milliseconds, stands in for a time of receipt that Segment did not give, and a
+    missing `timestamp` is computed as Segment does; a broken one stays None.
     """
     reading = _Reading(read_tolerantly(body, **_HOOKS), body)
     record = {column: reading.take(column) for column in columns(stream)}
     record["type"] = stream
     record["received_at"] = record["received_at"] or timestamp.from_ms(received_at)
     record["source"] = source
-    record["extra"] = reading.rest()
+    record["extra"] = extra = reading.rest()
+    if record["timestamp"] is None and "timestamp" not in (extra or {}):
+        record["timestamp"] = timestamp.corrected(
+            record["original_timestamp"], record["sent_at"], record["received_at"]
+        )
     record[REPLICATION_KEY] = position
     return record
 

@@ -21,6 +21,8 @@ class Source(NamedTuple):
     name: str
     shared_secrets: tuple[bytes, ...] = ()
     """In UTF-8. Any of them may sign: two allow rotation without a gap."""
+    write_keys: tuple[bytes, ...] = ()
+    """In UTF-8. Any of them names this source to the Tracking API."""
     allow_unsigned: bool = False
 
 
@@ -65,6 +67,7 @@ def read_sources(config: Mapping[str, Any]) -> list[Source]:
         Source(
             entry["name"],
             tuple(secret.encode() for secret in entry.get("shared_secrets") or ()),
+            tuple(key.encode() for key in entry.get("write_keys") or ()),
             bool(entry.get("allow_unsigned")),
         )
         for entry in config.get("sources") or ()
@@ -72,6 +75,7 @@ def read_sources(config: Mapping[str, Any]) -> list[Source]:
     default = Source(
         DEFAULT_SOURCE,
         tuple(secret.encode() for secret in [config.get("shared_secret")] if secret),
+        tuple(key.encode() for key in [config.get("write_key")] if key),
         bool(config["allow_unsigned"]),
     )
     return [default, *sources] if any(default[1:]) else sources
@@ -86,8 +90,10 @@ def mistakes(config: Mapping[str, Any]) -> list[str]:
     ]
     if DEFAULT_SOURCE in names:
         found.append(
-            f"sources: {DEFAULT_SOURCE!r} is the source of shared_secret. Choose another name."
+            f"sources: {DEFAULT_SOURCE!r} is the source of shared_secret and write_key. "
+            "Choose another name."
         )
+    found += _shared_keys(config)
     if config.get("flattening_enabled") and config.get("payload_format") == "object":
         found.append(
             "flattening_enabled: the SDK flattens only what a schema declares and drops open "
@@ -97,16 +103,33 @@ def mistakes(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _shared_keys(config: Mapping[str, Any]) -> list[str]:
+    """Say which sources share a write key, which would have to tell them apart."""
+    holders: dict[str, list[str]] = {}
+    if key := config.get("write_key"):
+        holders[key] = [DEFAULT_SOURCE]
+    for entry in config.get("sources") or ():
+        for key in set(entry.get("write_keys") or ()):
+            holders.setdefault(key, []).append(str(entry.get("name")))
+    return [
+        f"sources: {' and '.join(map(repr, names))} have a write key in common, so it could not "
+        "tell whose an event is. Give each its own."
+        for names in holders.values()
+        if len(names) > 1
+    ]
+
+
 def closed(sources: tuple[Source, ...]) -> list[str]:
     """Return what keeps the receiver from starting: sources that nobody could send to."""
     if not sources:
         reason = (
-            "shared_secret is not set, so no delivery could be accepted. Copy it from the webhook "
-            "destination in Segment, or set allow_unsigned: true to accept any sender."
+            "Neither shared_secret nor write_key is set, so nothing could be accepted. Copy "
+            "shared_secret from the webhook destination in Segment, choose a write_key for SDKs, "
+            "or set allow_unsigned: true to accept any webhook."
         )
         return [reason]
     return [
-        f"sources: {source.name!r} has no shared_secrets and no allow_unsigned, "
+        f"sources: {source.name!r} has no shared_secrets, no write_keys and no allow_unsigned, "
         "so nobody could send to it. Set one of them."
         for source in sources
         if not any(source[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 # ISO 8601, and Go's time.String(), which Segment sends in delete events:
@@ -56,6 +57,29 @@ def read(given: str) -> Reading | None:
     return Reading(_write(moment), precise and bool(zulu or sign))
 
 
+def corrected(original: str | None, sent: str | None, received: str) -> str:
+    """Return when it happened by the receiver's clock, all three and the answer in our form.
+
+    Segment's rule: received - (sent - original), so that a client whose clock
+    is wrong is corrected by how wrong it was when it sent. Without *sent*
+    nothing is known of its clock; without *original* it happened when received.
+    """
+    if original is None:
+        return received
+    if sent is None:
+        return original
+    try:
+        return _write(_moment(received) - (_moment(sent) - datetime.fromisoformat(original[:-1])))
+    except OverflowError:
+        return original
+
+
+@lru_cache(maxsize=64)  # the calls of a batch share both
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text[:-1])
+
+
+@lru_cache(maxsize=64)
 def from_ms(milliseconds: int) -> str:
     """Return the moment *milliseconds* after 1970 in the form of a record."""
     moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness import deliveries
-from tap_segment_webhook.receiver.app import sort
+from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.spool.reader import Reader
 from tap_segment_webhook.spool.store import Store
 
@@ -37,7 +37,7 @@ def events(count: int, *, first: int = 1) -> list[bytes]:
 
 def received(*bodies: bytes, source: str = "default", integration: str | None = None) -> Received:
     """Return what a delivery of *bodies* brings."""
-    return sort(source, list(bodies), integration)
+    return sort_events(source, list(bodies), integration)
 
 
 @contextmanager

@@ -228,4 +228,4 @@ def test_listening_without_a_secret_is_refused(config: Json) -> None:
     run = singer.run(config)
 
     assert run.code == 1
-    assert "shared_secret is not set" in run.log
+    assert "Neither shared_secret nor write_key" in run.log

@@ -785,7 +785,7 @@ def test_restart_recognises_what_came_before(tmp_path: Path) -> None:
 
 def test_receiver_that_nobody_could_send_to_does_not_start(tmp_path: Path) -> None:
     """Without a secret it says what is missing, instead of refusing everything."""
-    with pytest.raises(DidNotStart, match="shared_secret is not set"):
+    with pytest.raises(DidNotStart, match="Neither shared_secret nor write_key"):
         Receiver(tmp_path, shared_secret=None).start()
 
 

@@ -90,9 +90,9 @@ def test_object_column_that_is_no_object_goes_to_extra(value: Any) -> None:
 
 def test_null_is_null_and_nothing_extra() -> None:
     """An absent field and a null are the same."""
-    made = record_of(context=None, userId=None, timestamp=None, version=None)
+    made = record_of(context=None, userId=None, sentAt=None, version=None)
 
-    assert made["context"] is made["user_id"] is made["timestamp"] is made["version"] is None
+    assert made["context"] is made["user_id"] is made["sent_at"] is made["version"] is None
     assert made["extra"] is None
 
 

@@ -46,7 +46,7 @@ def test_secrets_are_marked_as_such() -> None:
 
     secret = {name for name, schema in properties.items() if schema.get("secret")}
 
-    assert secret == {"shared_secret", "sources"}
+    assert secret == {"shared_secret", "sources", "write_key"}
 
 
 def test_sources_are_the_default_one_and_the_named() -> None:
@@ -75,7 +75,7 @@ def test_default_source_is_only_there_if_it_is_used() -> None:
 def test_source_without_secret_is_closed() -> None:
     """A receiver does not start for a source that nobody could send to."""
     assert closed(settings(shared_secret="one").sources) == []  # noqa: S106
-    assert "shared_secret is not set" in closed(settings().sources)[0]
+    assert "Neither shared_secret nor write_key" in closed(settings().sources)[0]
     assert "'app' has no shared_secrets" in closed(settings(sources=[{"name": "app"}]).sources)[0]
 
 

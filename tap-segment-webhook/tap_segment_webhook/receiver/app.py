@@ -1,4 +1,4 @@
-"""The ASGI application: verify, read, commit, answer. The only file that knows status codes."""
+"""The ASGI application: finds who answers a request, and turns what went wrong into an answer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from tap_segment_webhook.delivery import read_delivery
-from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent, SpoolUnavailable
-from tap_segment_webhook.event import Event, read_event
-from tap_segment_webhook.filter import switched_off
-from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored, unavailable
-from tap_segment_webhook.receiver.body import Budget, Claim, ClientGone, read_body
+from tap_segment_webhook.errors import DeliveryRefused, SpoolUnavailable
+from tap_segment_webhook.receiver.answer import Answer, answer, refused, unavailable
+from tap_segment_webhook.receiver.body import ClientGone
+from tap_segment_webhook.receiver.intake import Intake
 from tap_segment_webhook.receiver.metrics import render
-from tap_segment_webhook.settings import DEFAULT_SOURCE
-from tap_segment_webhook.signature import verify
-from tap_segment_webhook.spool.model import Received, Reject
+from tap_segment_webhook.receiver.tracking import ANY_ORIGIN, PREFIX, TrackingApi
+from tap_segment_webhook.receiver.webhook import Webhook
+from tap_segment_webhook.spool.model import Received
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from tap_segment_webhook.settings import Settings, Source
+    from tap_segment_webhook.settings import Settings
     from tap_segment_webhook.spool.committer import Committer
     from tap_segment_webhook.spool.store import Store
 
@@ -30,11 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("segment-receiver")
 
-_METHODS: Final = ("POST", "PUT", "PATCH")
-_BUDGET_BODIES: Final = 4  # how many bodies of the largest size may come in at once
-_BUDGET_BYTES: Final = 64 << 20  # or this many bytes, whichever is more
-_FORMS: Final = (b"application/x-www-form-urlencoded", b"multipart/")
-_LARGE_BYTES: Final = 1 << 20  # read in a thread, so that small deliveries are answered meanwhile
 _PROBE_SECONDS: Final = 1.0
 _PROBE: Final = Received("", 0, [], [])
 
@@ -43,14 +36,12 @@ class App:
     """Answers requests; every event of a 200 is on disk before it is sent."""
 
     def __init__(self, settings: Settings, store: Store, committer: Committer) -> None:
-        self._settings = settings
         self._store = store
         self._committer = committer
-        self._sources = {f"/webhook/{source.name}": source for source in settings.sources}
-        if default := self._sources.get(f"/webhook/{DEFAULT_SOURCE}"):
-            self._sources["/webhook"] = default
+        intake = Intake(committer, settings.max_body_bytes)
+        self._webhook = Webhook(settings, intake)
+        self._tracking = TrackingApi(settings, intake)
         self._pages = {"/health": self._health, "/metrics": self._metrics}
-        self._budget = Budget(max(settings.max_body_bytes * _BUDGET_BODIES, _BUDGET_BYTES))
         self._probed: tuple[float, Answer] = (0.0, refused(503, ""))
         self.statuses: Counter[int] = Counter()
 
@@ -61,12 +52,14 @@ class App:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Serve one request (ASGI 3)."""
+        path = scope["path"]
         try:
-            source = self._sources.get(scope["path"])
-            if source is not None:
-                response = await self._receive(source, scope, receive)
+            if (source := self._webhook.source(path)) is not None:
+                response = await self._webhook.receive(source, scope, receive)
+            elif path.startswith(PREFIX):
+                response = await self._tracking.answer(scope, receive)
             else:
-                response = await self._show(scope)
+                response = await self._show(path, scope["method"])
         except ClientGone:
             return
         except DeliveryRefused as error:
@@ -78,62 +71,19 @@ class App:
             _log.exception("A delivery could not be answered. Answered 503.")
             response = unavailable("The receiver failed.", 5)
         status, body, headers = response
+        if path.startswith(PREFIX):
+            headers = [*headers, *ANY_ORIGIN]
         self.statuses[status] += 1
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _receive(
-        self, source: Source, scope: Message, receive: Callable[[], Awaitable[Message]]
-    ) -> Answer:
-        if scope["method"] not in _METHODS:
-            allow = (b"allow", b"POST, PUT, PATCH")
-            return refused(405, "Deliveries are POST, PUT or PATCH.", allow)
-        headers = dict(scope["headers"])
-        if headers.get(b"content-type", b"").lower().startswith(_FORMS):
-            raise DeliveryRefused(
-                415, "A form cannot be verified. Send JSON, and Content-Type: application/json."
-            )
-        claim = Claim(self._budget)
-        try:
-            body = await read_body(
-                receive,
-                encoding=headers.get(b"content-encoding", b"").strip().lower(),
-                limit=self._settings.max_body_bytes,
-                claim=claim,
-            )
-            signature = headers.get(b"x-signature")
-            if len(body) > _LARGE_BYTES:
-                received, single_fault = await asyncio.to_thread(
-                    self._read, source, signature, body
-                )
-            else:
-                received, single_fault = self._read(source, signature, body)
-            counts = await self._committer.append(received, len(body))
-        finally:
-            claim.release()
-        return refused(400, single_fault) if single_fault else stored(counts)
-
-    def _read(
-        self, source: Source, signature: bytes | None, body: bytes
-    ) -> tuple[Received, str | None]:
-        """Read and verify one delivery; also return why all of it is to be refused, or None.
-
-        Raises:
-            DeliveryRefused: it is not authentic, so nothing of it is kept.
-        """
-        delivery = read_delivery(body)
-        authenticate(source, signature, delivery.signed)
-        if delivery.fault is not None:
-            return Received(source.name, 1, [], [Reject(delivery.fault, body)]), delivery.fault
-        received = sort(source.name, delivery.elements, self._settings.integration_name)
-        single = delivery.signed is body
-        return received, received.rejects[0].reason if single and received.rejects else None
-
-    async def _show(self, scope: Message) -> Answer:
-        page = self._pages.get(scope["path"])
+    async def _show(self, path: str, method: str) -> Answer:
+        page = self._pages.get(path)
         if page is None:
-            return refused(404, "Webhooks are posted to /webhook or /webhook/SOURCE.")
-        if scope["method"] not in ("GET", "HEAD"):
+            return refused(
+                404, "Webhooks are posted to /webhook or /webhook/SOURCE, calls of SDKs to /v1/."
+            )
+        if method not in ("GET", "HEAD"):
             return refused(405, "This page is only read.", (b"allow", b"GET, HEAD"))
         return await page()
 
@@ -153,34 +103,3 @@ class App:
         positions = await asyncio.to_thread(self._store.consumers.positions)
         text = render(self._store, positions, self._committer.waiting_bytes, self.statuses)
         return answer(200, text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
-
-
-def authenticate(source: Source, signature: bytes | None, signed: bytes) -> None:
-    """Let a delivery pass that *source* may have sent.
-
-    Raises:
-        DeliveryRefused: 401.
-    """
-    if source.allow_unsigned:
-        return
-    if signature is None:
-        raise DeliveryRefused(401, "X-Signature is missing. Set the shared secret in Segment.")
-    if not verify(signed, signature, source.shared_secrets):
-        count = len(source.shared_secrets)
-        raise DeliveryRefused(401, f"X-Signature does not match ({count} secrets tried).")
-
-
-def sort(source: str, elements: list[bytes], integration_name: str | None) -> Received:
-    """Put each of *elements* into its lot: events, rejects, or counted as filtered."""
-    events: list[Event] = []
-    rejects: list[Reject] = []
-    filtered = 0
-    for element in elements:
-        try:
-            events.append(read_event(element))
-        except InvalidEvent as error:
-            rejects.append(Reject(error.reason, element))
-    if integration_name is not None:
-        meant = [event for event in events if not switched_off(event.body, integration_name)]
-        events, filtered = meant, len(events) - len(meant)
-    return Received(source, len(elements), events, rejects, filtered)

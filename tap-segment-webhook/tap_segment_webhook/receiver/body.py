@@ -17,6 +17,13 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
+class BodyTooLarge(DeliveryRefused):
+    """The body is larger than *limit* bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body is larger than max_body_bytes ({limit:,} bytes).")
+
+
 class Budget:
     """How many bytes of large bodies may be held at once, from their first to their answer."""
 
@@ -60,19 +67,20 @@ async def read_body(
     """Return the request's body, decompressed.
 
     Raises:
-        DeliveryRefused: 413 if it is larger than *limit* bytes (measured after
-            decompression, and never more than that is held), 400 for bad
-            gzip, 415 for any other *encoding*.
+        BodyTooLarge: it is larger than *limit* bytes (measured after
+            decompression, and never more than that is held).
+        DeliveryRefused: 400 for bad gzip, 415 for any other *encoding*.
         SpoolUnavailable: there is no room for *claim*, which the caller releases.
         ClientGone: the rest will never come.
     """
+    encoding = encoding.strip().lower()
     if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
         raise DeliveryRefused(415, "Content-Encoding may be gzip or absent.")
     message = _present(await receive())
     if not encoding and not message.get("more_body"):
         whole: bytes = message["body"]
         if len(whole) > limit:
-            raise _too_large(limit)
+            raise BodyTooLarge(limit)
         return whole
     inflater = zlib.decompressobj(_GZIP) if encoding.endswith(b"gzip") else None
     chunks: list[bytes] = []
@@ -85,7 +93,7 @@ async def read_body(
                 raise DeliveryRefused(400, "More follows the end of the gzip body.")
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise BodyTooLarge(limit)
         claim.take(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body"):
@@ -94,10 +102,6 @@ async def read_body(
     if inflater is not None and not inflater.eof:
         raise DeliveryRefused(400, "The gzip body is cut off.")
     return b"".join(chunks)
-
-
-def _too_large(limit: int) -> DeliveryRefused:
-    return DeliveryRefused(413, f"The body is larger than max_body_bytes ({limit:,} bytes).")
 
 
 def _present(message: dict[str, Any]) -> dict[str, Any]:
