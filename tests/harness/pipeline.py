@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from harness.deliveries import Event
     from harness.meltano import Meltano
     from harness.postgres import Server
+    from harness.rows import Row
     from harness.segment import Segment
 
 STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
-
-Row = dict[str, Any]
 
 
 class Pipeline:
