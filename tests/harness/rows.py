@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from datetime import datetime
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from harness.deliveries import Event
+    from harness.singer import Run
 
 Row = dict[str, Any]
 
@@ -63,6 +65,16 @@ def expected(event: Event) -> Row:
         if value is not row[column]:
             fields[column] = value
     return {**row, "source": "default", "extra": fields or None}
+
+
+def tables(run: Run) -> dict[str, list[Row]]:
+    """Return the rows that a target makes of what a *run* of the tap wrote, stream by stream."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for message in run.of("RECORD"):
+        record = decode(json.dumps(message["record"]))
+        times = {column: moment(record[column]) for column in TIMES}
+        found[message["stream"]].append(record | times)
+    return dict(found)
 
 
 def text(value: object) -> str | None:
