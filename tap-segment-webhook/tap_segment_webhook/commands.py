@@ -1,4 +1,4 @@
-"""`segment-receiver`: serve, load, status, and what to do with rejects."""
+"""`segment-receiver`: serve, load, status, erase, and what to do with rejects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from singer_sdk.exceptions import ConfigValidationError
@@ -19,7 +19,9 @@ from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import read_event
 from tap_segment_webhook.listing import list_ids
+from tap_segment_webhook.person import People
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
+from tap_segment_webhook.spool.erasure import Erasure, Found
 from tap_segment_webhook.spool.layout import spool_path
 from tap_segment_webhook.spool.model import Counts, KeptReject
 from tap_segment_webhook.spool.reader import Reader
@@ -28,6 +30,7 @@ from tap_segment_webhook.tap import TapSegmentWebhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -114,9 +117,7 @@ def load(settings: Settings, source: str, files: tuple[Path, ...]) -> None:
     with (
         _plainly(),
         closing(_open_store(settings, "load", create=True)) as store,
-        click.progressbar(
-            length=sum(path.stat().st_size for path in files), label="Loading", file=sys.stderr
-        ) as bar,
+        _bar(sum(path.stat().st_size for path in files), "Loading") as bar,
     ):
         for path in files:
             for lines, consumed in _read_lines(path):
@@ -200,6 +201,57 @@ def purge_rejects(settings: Settings, yes: bool) -> None:  # noqa: FBT001
         click.echo(f"{store.purge_rejects()} rejects deleted.")
 
 
+@main.command()
+@with_settings
+@click.argument("users", nargs=-1, metavar="[USER_ID]...")
+@click.option(
+    "--from",
+    "file",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="More user ids, one a line; - is standard input.",
+)
+@click.option("--anonymous-id", "devices", multiple=True, metavar="ID", help="Repeatable.")
+@click.option("--requests", is_flag=True, help="Their delete events too, which else stay.")
+@click.option("--yes", is_flag=True, help="Neither count first nor ask.")
+def erase(
+    *,
+    settings: Settings,
+    users: tuple[str, ...],
+    file: TextIO | None,
+    devices: tuple[str, ...],
+    requests: bool,
+    yes: bool,
+) -> None:
+    """Erase every event of the users USER_ID from the spool, whether confirmed or not.
+
+    Theirs is what has the id as userId, anonymousId or previousId (with
+    --anonymous-id: as one of the last two), and any reject that mentions it.
+    Their bytes are then in no file of the spool. Stop the receiver first.
+    Killed, or with exit code 1, it is to be run again.
+    """
+    listed = () if file is None else [line.strip() for line in file]
+    people = People.of(filter(None, (*users, *listed)), devices)
+    if not people.users | people.devices:
+        raise click.UsageError("Whose events? Give a USER_ID, --from or --anonymous-id.")
+    with (
+        _plainly(),
+        closing(_open_store(settings, "erase")) as store,
+        closing(Reader(settings.spool_url)) as reader,
+    ):
+        erasure = Erasure(store, reader, people, requests=requests)
+        if not yes:
+            with _bar(erasure.length, "Looking") as bar:
+                found = erasure.find(bar.update)
+            click.echo(f"Found {_findings(found)}")
+            click.confirm("Erase them for good, and build the spool anew?", abort=True)
+        before = reader.size()
+        with _bar(erasure.length, "Erasing") as bar:
+            found = erasure.run(bar.update)
+        click.echo(f"Erased {_findings(found)}")
+        click.echo(f"The spool was built anew: {before:,} bytes before, {reader.size():,} now.")
+
+
 @contextmanager
 def _plainly() -> Iterator[None]:
     """Turn what a user can mend into one line instead of a traceback."""
@@ -209,6 +261,10 @@ def _plainly() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.strerror or error}.") from error
+
+
+def _bar(length: int, label: str) -> AbstractContextManager[Any]:
+    return click.progressbar(length=length, label=label, file=sys.stderr)
 
 
 def _open_store(settings: Settings, purpose: str, *, create: bool = False) -> Store:
@@ -274,6 +330,15 @@ def _survey(reader: Reader) -> dict[str, Any]:
         "rejects": reader.count_rejects(),
         "books": {source: counts._asdict() for source, counts in reader.books().items()},
     }
+
+
+def _findings(found: Found) -> str:
+    streams = ", ".join(f"{name} {count:,}" for name, count in sorted(found.events.items()))
+    return (
+        f"{found.events.total():,} events{streams and f' ({streams})'}, "
+        f"{found.unconfirmed:,} of them not confirmed by every pipeline, and "
+        f"{found.rejects:,} rejects. {found.requests:,} delete events stay."
+    )
 
 
 def _age(moment: int | None) -> int | None:

@@ -132,7 +132,7 @@ class Run:
         if oldest is not None and oldest > bookmark + 1:
             self._logger.warning(
                 "The state ends at position %d, but the oldest retained event is %d: the events "
-                "between were confirmed, and pruned after retention_days.",
+                "between were confirmed, and pruned after retention_days, or erased.",
                 bookmark,
                 oldest,
             )

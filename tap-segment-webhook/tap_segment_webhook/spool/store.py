@@ -256,6 +256,70 @@ class Store:
         self.rejects -= purged
         return purged
 
+    def replace(self, changes: Sequence[tuple[int, Sequence[Block]]]) -> None:
+        """Put blocks in the place of the one that ends at a position; heads and books stay.
+
+        What was in it is overwritten, not only forgotten: once `scrub` has
+        folded the log, its bytes are in no file of the spool.
+        """
+        if not changes:
+            return
+        self._connection.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as connection:
+            for position, blocks in changes:
+                connection.execute("DELETE FROM block WHERE position = ?", (position,))
+                connection.executemany(_INSERT_BLOCK, blocks)
+
+    def delete_rejects(self, numbers: Sequence[int]) -> int:
+        """Delete the rejects with these *numbers*; return how many there were."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as connection:
+            deleted = connection.executemany(
+                "DELETE FROM reject WHERE number = ?", [(number,) for number in numbers]
+            ).rowcount
+        self.rejects -= max(deleted, 0)
+        return max(deleted, 0)
+
+    def scrub(self) -> None:
+        """Build the file anew and empty the log, so that they hold nothing but what is kept.
+
+        What was pruned or purged before lies in the file's free space until it is used again.
+
+        Raises:
+            SpoolUnavailable: there is no room for it, or somebody reads in the log.
+        """
+        self._fold()
+        free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
+        if free < needed:
+            raise SpoolUnavailable(
+                f"Building the spool anew takes {needed:,} bytes of disk for the while, and "
+                f"{free:,} are left. What was pruned earlier may still be in the file. Make room "
+                "and run it again."
+            )
+        with self._diagnosed(), self._temporary_files_beside():
+            self._connection.execute("VACUUM")
+        self._fold()
+
+    def _fold(self) -> None:
+        """Write the log into the file and cut it to nothing."""
+        with self._diagnosed():
+            busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise SpoolUnavailable(
+                f"Another program reads the log of the spool, {self._path}-wal, so it cannot be "
+                "emptied and may still hold what was erased. Stop that one and run it again."
+            )
+
+    @contextmanager
+    def _temporary_files_beside(self) -> Iterator[None]:
+        """Have SQLite keep temporary files, which hold events, on the spool's own disk."""
+        folder = str(self._path.parent).replace("'", "''")
+        self._connection.execute(f"PRAGMA temp_store_directory = '{folder}'")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA temp_store_directory = ''")
+
     def _measure(self) -> int:
         """Return how many bytes of the file are in use."""
         pages, free, page = (
@@ -270,7 +334,7 @@ class Store:
             return
         try:
             inode = self._path.stat().st_ino
-            free = shutil.disk_usage(self._path.parent).free
+            free = self._free_bytes()
         except OSError as error:
             raise SpoolBroken(f"The spool {self._path} is gone: {error.strerror}.") from error
         if inode != self._inode:
@@ -288,6 +352,9 @@ class Store:
                 retry_after_seconds=30,
             )
         self._measured_at = time.monotonic()
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self._path.parent).free
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
