@@ -118,7 +118,10 @@ def test_library_is_known_in_one_place(library: str, place: str) -> None:
 
 def test_pure_modules_do_nothing_but_compute() -> None:
     """What takes a delivery apart and makes a record of it touches neither files nor network."""
-    pure = ("delivery", "event", "filter", "lines", "record", "signature", "timestamp", "errors")
+    pure = (
+        *("call", "delivery", "discard", "errors", "event", "filter", "lines", "record"),
+        *("signature", "timestamp"),
+    )
     outside = ("socket", "sqlite3", "asyncio", "threading", "os", "pathlib", "time", "subprocess")
 
     for module in pure:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tap_segment_webhook.timestamp import Reading, from_ms, read
+from tap_segment_webhook.timestamp import Reading, corrected, from_ms, read
 
 MOMENT = "2026-03-04T11:20:31.402Z"
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -111,3 +111,39 @@ def test_years_end_at_9999_in_utc(text: str, meant: str | None) -> None:
 def test_impossible_offset_is_none(offset: str) -> None:
     """No place on Earth is a day away from UTC."""
     assert read(f"2026-03-04T11:20:31{offset}") is None
+
+
+@given(
+    original=st.datetimes(EPOCH.replace(tzinfo=None), LAST.replace(tzinfo=None, year=9000)),
+    clock=st.timedeltas(timedelta(days=-300), timedelta(days=300)),
+    delay=st.timedeltas(timedelta(0), timedelta(days=1)),
+)
+def test_wrong_clock_of_a_client_is_corrected(
+    original: datetime, clock: timedelta, delay: timedelta
+) -> None:
+    """However wrong it is: what counts is how long it waited before it sent."""
+    original, clock, delay = (
+        original.replace(microsecond=0),
+        clock - timedelta(microseconds=clock.microseconds),
+        delay - timedelta(microseconds=delay.microseconds),
+    )
+    times = original + clock, original + clock + delay, original + delay
+
+    found = corrected(*(f"{time.isoformat(timespec='milliseconds')}Z" for time in times))
+
+    assert found == f"{original.isoformat(timespec='milliseconds')}Z"
+
+
+@pytest.mark.parametrize(
+    ("original", "sent", "meant"),
+    [
+        (None, None, "2026-03-04T10:00:05.400Z"),
+        (None, "2026-03-04T10:00:05.000Z", "2026-03-04T10:00:05.400Z"),
+        ("2019-01-01T00:00:00.000Z", None, "2019-01-01T00:00:00.000Z"),
+        ("2026-03-04T10:00:00.000Z", "2026-03-04T10:00:05.000Z", "2026-03-04T10:00:00.400Z"),
+        ("9999-12-31T00:00:00.000Z", "0001-01-01T00:00:00.000Z", "9999-12-31T00:00:00.000Z"),
+    ],
+)
+def test_missing_times_are_stood_in_for(original: str | None, sent: str | None, meant: str) -> None:
+    """Segment's own example, what it lacks, and what no calendar holds."""
+    assert corrected(original, sent, "2026-03-04T10:00:05.400Z") == meant
