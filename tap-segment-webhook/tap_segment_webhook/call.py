@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Raw
 
+from tap_segment_webhook.delivery import split
 from tap_segment_webhook.discard import MAX_BATCH_EVENTS, discarded
 from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent
 from tap_segment_webhook.event import NAMES, read_event, read_tolerantly
@@ -38,7 +39,6 @@ MAX_BODY_BYTES: Final = 500 << 10
 Fields: TypeAlias = "dict[str, Raw]"
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -81,7 +81,7 @@ def read_batch(body: bytes) -> Request:
     batch = bytes(fields.pop("batch", b""))
     if not batch.startswith(b"["):
         return Request(write_key, [body], fault="It has no array `batch` (empty_batch).")
-    calls = [bytes(call) for call in _decode_list(batch)]
+    calls = split(batch)
     shared = {name: fields[name] for name in _SHARED if name in fields}
     return Request(write_key, calls, shared=shared)
 
