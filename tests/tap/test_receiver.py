@@ -89,6 +89,7 @@ def reason(answer: requests.Response, status: int) -> str:
     assert answer.headers["Content-Type"] == "application/json"
     body = answer.json()
     assert body["success"] is False
+    assert body["code"]  # rudder-sdk-python looks for it
     return str(body["message"])
 
 

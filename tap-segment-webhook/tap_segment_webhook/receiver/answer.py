@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,8 +36,13 @@ def stored(counts: Counts) -> Answer:
 
 
 def refused(status: int, reason: str, *headers: tuple[bytes, bytes]) -> Answer:
-    """Answer *status* with the *reason*, which Segment shows in its event delivery screen."""
-    return answer(status, json.dumps({"success": False, "message": reason}).encode(), *headers)
+    """Answer *status* with the *reason*, which Segment shows in its event delivery screen.
+
+    Segment's own errors have a `code` too. An SDK that finds none takes the
+    answer for a broken connection, and sends again what was refused for good.
+    """
+    error = {"success": False, "code": HTTPStatus(status).name.lower(), "message": reason}
+    return answer(status, json.dumps(error).encode(), *headers)
 
 
 def unavailable(reason: str, retry_after_seconds: int) -> Answer:
