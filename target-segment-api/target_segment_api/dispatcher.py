@@ -214,6 +214,7 @@ class Dispatcher:
     def _hand_over(self, index: int) -> Batch:
         """Give a lane what has gathered for it; return the batch that gathers next."""
         self._check_key()
+        self._mark()
         batch, fresh = self._gathering[index], Batch()
         self._gathering[index] = fresh
         self._taken[index] += len(batch)
@@ -228,6 +229,14 @@ class Dispatcher:
             self._blocked[index] += time.monotonic() - blocked_at
         self._reap()
         return fresh
+
+    def _mark(self) -> None:
+        """Let the memory of changes say what is on its way, before it is."""
+        if self._changes is not None:
+            try:
+                self._changes.mark()
+            except FileUnusable as error:
+                raise self._fail(error) from error
 
     def _check_key(self) -> None:
         """Ask about the write key, once, before the first batch."""

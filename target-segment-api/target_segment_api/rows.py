@@ -50,6 +50,14 @@ class RowSink(SegmentSink):
         """Send what the calls make of the rows that a full table no longer has."""
         if self._changes is None:
             return
+        if reason := self._changes.doubt(self.stream_name):
+            self.logger.warning(
+                "No row of stream %r is taken for deleted at the end of its version %s: %s.",
+                self.stream_name,
+                new_version,
+                reason,
+            )
+            return
         for key, change in self._changes.gone(self.stream_name, new_version):
             if len(key) != len(self.key_properties):
                 raise DeliveryStopped(
@@ -83,8 +91,8 @@ class RowSink(SegmentSink):
             for call, tally in zip(self._calls, self._tally.calls, strict=True)
             for found, version in self._make(call, tally, record, key, state)
         ]
-        if change is not None:
-            change.outstanding = len(made)
+        if change is not None and self._changes is not None:
+            self._changes.expect(change, len(made))
         if not made:
             self._tally.skipped += 1
             self._dispatcher.settle_row(change)

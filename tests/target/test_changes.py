@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,241 @@ def test_much_that_is_confirmed_is_due(changes: Changes) -> None:
     assert not changes.is_due
 
 
+# What was on its way when a run ended
+
+
+A, B, C = ({"id": 1, "a": value} for value in "abc")
+GONE = {"id": 1, "_sdc_deleted_at": "now"}
+
+
+def leave(changes: Changes, *records: Json) -> list[Any]:
+    """Return the state and the counter of each of the changes, which leave unconfirmed."""
+    found = []
+    for record in records:
+        change = changes.see("t", [record["id"]], record, version=None)
+        assert change is not None
+        changes.expect(change, 1)
+        found.append((change.state, change.counter))
+    changes.mark()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after", "expected"),
+    [
+        ([A], [B], B, ("updated", 2)),
+        ([A], [B], A, ("updated", 3)),
+        ([A], [B], C, ("updated", 3)),
+        ([A], [B], GONE, ("deleted", 3)),
+        ([A], [GONE], GONE, ("deleted", 2)),
+        ([A], [GONE], A, ("added", 3)),
+        ([A, GONE], [B], B, ("added", 3)),
+        ([A, GONE], [B], GONE, ("deleted", 4)),
+        ([], [A], A, ("added", 1)),
+        ([], [A], B, ("added", 2)),
+        ([], [A], GONE, ("deleted", 2)),
+        ([A], [B, C], C, ("updated", 3)),
+        ([A], [B, C], B, ("updated", 4)),
+        ([A], [B, C], A, ("updated", 4)),
+        ([A], [B, A], A, ("updated", 3)),
+        ([], [A, B], B, ("added", 2)),
+        ([], [A, GONE], GONE, ("deleted", 2)),
+        ([], [A, GONE], A, ("added", 3)),
+    ],
+)
+def test_row_in_doubt_is_a_change(
+    path: Path, before: list[Json], during: list[Json], after: Json, expected: tuple[str, int]
+) -> None:
+    """It has the same counter if it is what was on its way last, and else a new one."""
+    with closing(Changes(path)) as changes:
+        for record in before:
+            see(changes, record)
+    with closing(Changes(path)) as changes:
+        leave(changes, *during)
+
+    for _ in range(2):  # also if that does not arrive either
+        with closing(Changes(path)) as changes:
+            assert leave(changes, after) == [expected]
+    with closing(Changes(path)) as changes:
+        assert see(changes, after) == expected
+        assert see(changes, after) is None
+    with closing(Changes(path)) as changes:
+        assert see(changes, after) is None
+
+
+def test_doubt_ends_with_what_was_confirmed_later(path: Path) -> None:
+    """A change that was overtaken by another is in no doubt."""
+    with closing(Changes(path)) as changes:
+        found = [changes.see("t", [1], record, version=None) for record in (A, B)]
+        for change in found:
+            assert change is not None
+            changes.expect(change, 1)
+        changes.mark()
+        assert found[1] is not None
+        changes.confirm(found[1])
+
+    with closing(Changes(path)) as changes:
+        assert see(changes, B) is None
+        assert see(changes, A) == ("updated", 3)
+
+
+def test_change_that_made_no_event_is_in_no_doubt(path: Path) -> None:
+    """Nothing of it can have arrived anywhere."""
+    with closing(Changes(path)) as changes:
+        change = changes.see("t", [1], A, version=None)
+        assert change is not None
+        changes.expect(change, 0)
+        changes.mark()
+
+    with closing(Changes(path)) as changes:
+        assert see(changes, B) == ("added", 1)
+
+
+def test_doubts_leave_nothing_behind(path: Path) -> None:
+    """Once they are settled, the file says of nothing that it is on its way."""
+    with closing(Changes(path)) as changes:
+        leave(changes, A, B, {"id": 2})
+    with closing(Changes(path)) as changes:
+        see(changes, A)
+        see(changes, {"id": 2})
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM flight").fetchone() == (0,)
+
+
+def test_row_in_doubt_may_be_gone(path: Path) -> None:
+    """Whether or not it had been sent before."""
+    with closing(Changes(path)) as changes:
+        see(changes, A, version=1)
+    with closing(Changes(path)) as changes:
+        leave(changes, B, {"id": 2}, {"id": 3})
+
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 3}, version=2)
+        found = {key[0]: change.counter for key, change in changes.gone("t", 2)}
+
+    assert found == {1: 3, 2: 2}
+
+
+def test_look_marks_nothing(path: Path) -> None:
+    """A dry run lets nothing leave; what is in doubt stays so."""
+    with closing(Changes(path)) as changes:
+        leave(changes, A)
+    before = path.read_bytes()
+    with closing(Changes(path, keep=False)) as changes:
+        assert leave(changes, B) == [("added", 2)]
+
+    assert path.read_bytes() == before
+
+
+KEYS = (1, 2)
+ROW = st.tuples(st.sampled_from(KEYS), st.sampled_from(["a", "b", "c", None]))
+STEPS = st.lists(
+    ROW | st.tuples(st.sampled_from(["arrive", "confirm"]), st.integers(1, 3)) | st.just("kill"),
+    max_size=14,
+)
+
+
+@given(STEPS)
+def test_segment_has_what_the_table_has(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any]
+) -> None:
+    """After a last run that was not killed, whenever the others were, and whatever arrived."""
+    with ExitStack() as ended:
+        world = World(tmp_path_factory.mktemp("changes"), ended)
+        for step in steps:
+            world.take(step)
+        left = {key: world.counters[key] for key in world.left}
+        world.kill()
+
+        for key, value in world.table.items():
+            change = world.see(key, value)
+            assert change is None or change.counter == left.get(key, change.counter)
+        world.arrive(len(world.leaving))
+
+    assert world.segment == {key: value for key, value in world.table.items() if value}
+
+
+class World:
+    """A table, a memory of changes that is killed now and then, and what has arrived."""
+
+    def __init__(self, folder: Path, ended: ExitStack) -> None:
+        self._folder = folder
+        self._ended = ended
+        self._lives = 0
+        self.table: dict[int, str | None] = {}
+        self.segment: dict[int, str] = {}
+        self.counters: dict[int, int] = {}
+        self.left: set[int] = set()
+        """The rows whose last change may have left: it comes again under the same ids."""
+        self._ids: set[tuple[Any, ...]] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._changes = Changes(self._folder / f"{self._lives}.db")
+        self._ended.callback(self._changes.close)
+        self.leaving: list[tuple[Change, str | None]] = []
+        self._arrived: list[Change] = []
+        self._known: set[int] = set()
+
+    def take(self, step: Any) -> None:
+        """Let happen what *step* says."""
+        if step == "kill":
+            self.kill()
+        elif step[0] == "arrive":
+            self.arrive(step[1])
+        elif step[0] == "confirm":
+            self.confirm(step[1])
+        else:
+            self.table[step[0]] = step[1]
+            self.see(*step)
+
+    def kill(self) -> None:
+        """Go on with the file as it is on disk, with all that was not confirmed forgotten."""
+        self._lives += 1
+        for name in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                old = self._folder / f"{self._lives - 1}.db{name}"
+                shutil.copy(old, self._folder / f"{self._lives}.db{name}")
+        self._begin()
+
+    def see(self, key: int, value: str | None) -> Change | None:
+        """Read the row."""
+        mark = {} if value else {"_sdc_deleted_at": "now"}
+        change = self._changes.see("t", [key], {"id": key, "a": value} | mark, version=None)
+        if change is not None:
+            if change.state == "updated" and key not in self._known:
+                assert key in self.segment
+            self._changes.expect(change, 1)
+            self.counters[key] = change.counter
+            self.left.discard(key)
+            self.leaving.append((change, value))
+        self._known.add(key)
+        return change
+
+    def arrive(self, count: int) -> None:
+        """Let *count* events arrive; Segment drops one that it has had."""
+        self._changes.mark()
+        self.left |= {int(change.key[1:-1]) for change, _ in self.leaving}
+        taken, self.leaving = self.leaving[:count], self.leaving[count:]
+        for change, value in taken:
+            self._arrived.append(change)
+            if (change.key, change.counter, value) in self._ids:
+                continue
+            self._ids.add((change.key, change.counter, value))
+            self.segment.pop(int(change.key[1:-1]), None)
+            if value:
+                self.segment[int(change.key[1:-1])] = value
+
+    def confirm(self, count: int) -> None:
+        """Confirm *count* of the events that have arrived."""
+        for change in self._arrived[:count]:
+            change.outstanding -= 1
+            self._changes.confirm(change)
+        del self._arrived[:count]
+        self._changes.sync()
+
+
 # The file
 
 
@@ -249,14 +485,44 @@ def test_newer_format_is_refused(path: Path) -> None:
     """Nothing is changed in it, and the lock is given back."""
     Changes(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     before = path.read_bytes()
 
     for _ in range(2):
-        with pytest.raises(FileUnusable, match=r"format 2; this one reads up to 1"):
+        with pytest.raises(FileUnusable, match=r"format 3; this one reads up to 2"):
             Changes(path)
 
     assert path.read_bytes() == before
+
+
+FORMAT_1 = """
+CREATE TABLE row (
+    stream TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BLOB,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (stream, key)
+) WITHOUT ROWID;
+INSERT INTO row VALUES ('t', '[1]', x'b308b2843bd91460b8e49503', 7);
+PRAGMA application_id = 1583858854;
+PRAGMA user_version = 1;
+"""
+
+
+def test_older_format_is_brought_up(path: Path) -> None:
+    """It keeps what it remembers; who only looks leaves it as it was."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORMAT_1)
+    before = path.read_bytes()
+
+    with closing(Changes(path, keep=False)) as changes:
+        assert see(changes, {"id": 1}) is None
+        assert see(changes, {"id": 2}, version=5) == ("added", 1)
+    assert path.read_bytes() == before
+
+    for counter in (8, 9):
+        with closing(Changes(path)) as changes:
+            assert see(changes, {"id": 1, "a": counter}) == ("updated", counter)
 
 
 def test_other_files_are_refused(path: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+KILLS = int(os.environ.get("SOAK_ROUNDS", "5"))
 NAMESPACE = "test"
 IDENTIFY: Json = {"call": "identify", "user_id": "$.id", "traits": {"plan": "$.plan"}}
 BY_STATE: list[Json] = [
@@ -391,16 +395,19 @@ def test_it_ends_with_the_budget_among_deleted_rows(
 ) -> None:
     """Those that were not sent are still deleted in the next run."""
     target = mapped(tmp_path, segment, *BY_STATE, changed_only=True, max_events=3)
-    full = [table(), *rows(USERS[:1], version=1), version(1)]
+
+    def full(number: int) -> list[Json]:
+        return [table(), *rows(USERS[:1], version=number), version(number)]
+
     for given in (USERS, [{"id": 4}, {"id": 5}]):
         done(target.run_here([table(), *rows(given)]))
     segment.forget()
 
-    done(target.run_here(full))
+    done(target.run_here(full(1)))
 
     assert "max_events (3) is reached. Stopping cleanly" in caplog.text
     assert told(segment) == [("deleted", f"row-{number}") for number in (2, 3, 4)]
-    done(target.run_here(full))
+    done(target.run_here(full(2)))
     assert told(segment) == [("deleted", "row-5")]
 
 
@@ -452,6 +459,87 @@ def test_it_loses_no_change_when_it_is_killed(segment: Segment, tmp_path: Path) 
     assert sorted(ids) == sorted(f"row-{number}" for number in range(1, 401))
     assert 50 < segment.counts()["duplicates"] <= 200
     assert "200 unchanged" in run.log
+
+
+FREE = [row | {"plan": "free"} for row in USERS]
+MARKED = [row | {"_sdc_deleted_at": "2026-03-04"} for row in USERS]
+
+
+@pytest.mark.parametrize(
+    ("during", "after", "state"),
+    [
+        pytest.param(FREE, USERS, "updated", id="back to what was confirmed"),
+        pytest.param(FREE, FREE, "updated", id="the same again"),
+        pytest.param(FREE, MARKED, "deleted", id="deleted"),
+        pytest.param(MARKED, MARKED, "deleted", id="deleted again"),
+        pytest.param(MARKED, USERS, "added", id="there again"),
+    ],
+)
+def test_it_knows_what_a_kill_left_in_doubt(
+    segment: Segment, tmp_path: Path, during: list[Json], after: list[Json], state: str
+) -> None:
+    """Killed between Segment's yes and its memory, it ends with what the table has, not less."""
+    target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
+    done(target.run_here([table(), *rows(USERS)]))
+    segment.moods({"kind": "slow", "seconds": 60})
+    with target.running() as running:
+        running.write([table(), *rows(during)])
+        wait_until(lambda: segment.counts()["accepted"] == 6)
+        running.kill()
+    segment.moods()
+
+    for _ in range(2):  # the second finds nothing to be sent
+        done(target.run_here([table(), *rows(after)]))
+
+    repeated = 3 if during is after else 0
+    last = {event["anonymousId"]: event for event in segment.events()}.values()
+    assert [event["event"] for event in last] == [state] * 3
+    assert [event["properties"]["plan"] for event in last] == [row["plan"] for row in after]
+    assert segment.counts()["accepted"] == 9 - repeated
+    assert segment.counts()["duplicates"] == repeated
+
+
+def test_it_loses_no_change_back_however_often_it_is_killed(
+    segment: Segment, tmp_path: Path
+) -> None:
+    """Run after run is killed, each with another content of each row; then one is not."""
+    target = mapped(tmp_path, segment, IDENTIFY, changed_only=True, max_batch_events=5)
+    moments = Random(0)  # noqa: S311 - test data
+    segment.delay(15)
+    for number in range(KILLS):
+        enough = segment.counts()["accepted"] + moments.randrange(1, 60)
+        with target.running() as running:
+            running.write([table(), *rows(plans(moments, number))])
+            wait_until(lambda: segment.counts()["accepted"] >= enough or running.position)  # noqa: B023
+            running.kill()
+    segment.delay(0)
+    given = plans(moments, KILLS)
+
+    done(target.run([table(), *rows(given)]))
+
+    last = {event["userId"]: event["traits"]["plan"] for event in segment.events()}
+    assert last == {str(row["id"]): row["plan"] for row in given}
+
+
+def plans(moments: Random, number: int) -> list[Json]:
+    """Return a table of which many rows are as they were some time ago."""
+    return [{"id": row, "plan": moments.choice("ab") + str(number // 4)} for row in range(1, 101)]
+
+
+def test_it_sends_nothing_that_it_could_not_mark(segment: Segment, tmp_path: Path) -> None:
+    """If the file cannot say what is on its way, nothing leaves, and the run says why."""
+    target = mapped(tmp_path, segment, IDENTIFY, changed_only=True)
+    with target.running() as running:
+        running.write([table(), *rows(USERS[:1])])
+        wait_until(lambda: running.position == 1)
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (0, 0))
+        running.write(rows(USERS))
+        running.close()
+        run = running.wait()
+
+    assert (run.code, run.positions) == (1, [1])
+    assert "changes.db failed: " in run.log
+    assert segment.counts()["accepted"] == 1
 
 
 def test_it_remembers_nothing_in_a_dry_run(segment: Segment, tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""The file that remembers rows: the only module that knows its tables.
+
+One SQLite file, with a write-ahead log beside it while it is open, and after a
+kill. A commit returns when it is on disk (`synchronous = FULL`).
+
+Format 1 had no `flight` and no `version`, and is brought to format 2 when it is opened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from target_segment_api.encoding import decode, encode
+from target_segment_api.errors import FileUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_FORMAT: Final = 2
+_APPLICATION_ID: Final = 0x5E67_C4A6  # tells the file from any other SQLite file
+
+_ROWS: Final = """
+CREATE TABLE row (
+    stream TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BLOB,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (stream, key)
+) WITHOUT ROWID;
+"""
+# A flight is many marks in one: a row for each would cost ten times as much.
+_FLIGHTS: Final = """
+CREATE TABLE {0}flight (id INTEGER PRIMARY KEY, marks TEXT NOT NULL);
+CREATE TABLE {0}version (stream TEXT PRIMARY KEY, version NOT NULL) WITHOUT ROWID;
+"""
+_SEEN: Final = """
+CREATE TEMP TABLE seen (
+    stream TEXT, version, key TEXT, PRIMARY KEY (stream, version, key)
+) WITHOUT ROWID;
+"""
+_FIND: Final = "SELECT digest, counter FROM row WHERE stream = ? AND key = ?"
+_PUT: Final = """
+INSERT INTO row VALUES (?, ?, ?, ?) ON CONFLICT (stream, key)
+DO UPDATE SET digest = excluded.digest, counter = excluded.counter
+WHERE excluded.counter > counter
+"""
+_HAS_SEEN: Final = "SELECT 1 FROM seen WHERE stream = ? AND version = ? AND key = ?"
+_UNSEEN: Final = """
+SELECT key FROM row WHERE stream = ? AND key > ? AND digest IS NOT NULL
+AND key NOT IN (SELECT key FROM seen WHERE stream = ? AND version = ?)
+ORDER BY key LIMIT 1000
+"""
+
+
+class Mark(NamedTuple):
+    """One content of one row."""
+
+    stream: str
+    key: str
+    """The values of its key, as JSON."""
+    digest: bytes | None
+    """What the content comes down to; None if the row is deleted."""
+    counter: int
+    """Which change of the row has made it so."""
+
+
+class RowFile:
+    """The file at *path*, which is made if it is absent, and locked.
+
+    Every method raises `FileUnusable` if the file cannot be read or written.
+
+    Args:
+        path: the file.
+        keep: False only looks: no file is made, and nothing in one is changed.
+
+    Raises:
+        FileUnusable: it cannot be used, or another target is using it.
+    """
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self._path = path
+        self._keep = keep
+        with ExitStack() as opened:
+            try:
+                is_new = not keep and not (path.exists() and path.stat().st_size)
+                if not is_new:
+                    self._lock(opened)
+                connection = sqlite3.connect(":memory:" if is_new else path, isolation_level=None)
+                opened.callback(connection.close)
+                self._prepare(connection)
+            except OSError as error:
+                is_used = isinstance(error, BlockingIOError)
+                why = "another target is using it" if is_used else error.strerror
+                raise FileUnusable(f"changes_path {path} cannot be used: {why}.") from error
+            except sqlite3.Error as error:
+                raise FileUnusable(f"changes_path {path} cannot be used: {error}.") from error
+            self._connection = connection
+            self._opened = opened.pop_all()
+
+    def _lock(self, opened: ExitStack) -> None:
+        # A new file belongs to its user alone, since keys may be personal data.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        opened.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        # It is locked for everybody else anyway; so the log needs no shared memory beside it.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != _APPLICATION_ID:
+            raise FileUnusable(
+                f"{self._path} is no memory of changes. Choose another changes_path."
+            )
+        if version > _FORMAT:
+            raise FileUnusable(
+                f"{self._path} was written by a newer version (format {version}; this one reads "
+                f"up to {_FORMAT}). Upgrade target-segment-api. Nothing was changed."
+            )
+        if self._keep:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        new = _ROWS if not tables else ""
+        if version < _FORMAT and (self._keep or not tables):
+            connection.executescript(
+                f"BEGIN; {new} {_FLIGHTS.format('')} PRAGMA application_id = {_APPLICATION_ID};"
+                f"PRAGMA user_version = {_FORMAT}; COMMIT;"
+            )
+        elif version < _FORMAT:
+            connection.executescript(_FLIGHTS.format("temp."))
+        connection.executescript(_SEEN)
+        connection.execute("BEGIN")
+
+    def find(self, stream: str, key: str) -> tuple[bytes | None, int]:
+        """Return digest and counter of what is remembered of a row; `(None, 0)` for nothing."""
+        return self._execute(_FIND, (stream, key)).fetchone() or (None, 0)
+
+    def launch(self, marks: Iterable[Mark]) -> int:
+        """Note on disk that *marks* may be on their way from now on; return the flight's number."""
+        written = [(*mark[:2], mark.digest and mark.digest.hex(), mark.counter) for mark in marks]
+        number = self._execute(
+            "INSERT INTO flight (marks) VALUES (?)", (encode(written).decode(),)
+        ).lastrowid
+        self._commit()
+        assert number is not None  # noqa: S101 - only where nothing was inserted
+        return number
+
+    def flights(self) -> Iterator[tuple[int, list[Mark]]]:
+        """Yield the number and the marks of each flight that has not landed, in order."""
+        for number, marks in self._execute("SELECT id, marks FROM flight ORDER BY id").fetchall():
+            yield (
+                number,
+                [
+                    Mark(stream, key, None if digest is None else bytes.fromhex(digest), counter)
+                    for stream, key, digest, counter in decode(marks)
+                ],
+            )
+
+    def remember(self, rows: Iterable[Mark], landed: Iterable[int]) -> None:
+        """Return when *rows* are on disk, where no later ones are, and *landed* flights off it."""
+        try:
+            self._connection.executemany(_PUT, rows)
+            self._connection.executemany(
+                "DELETE FROM flight WHERE id = ?", [(number,) for number in landed]
+            )
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self._commit()
+
+    def begin_version(self, stream: str, version: int) -> bool:
+        """Note on disk that rows of *version* were seen; tell whether it is the first time."""
+        query = "SELECT version FROM version WHERE stream = ?"
+        if self._execute(query, (stream,)).fetchone() == (version,):
+            return False
+        if self._keep:
+            self._execute("INSERT OR REPLACE INTO version VALUES (?, ?)", (stream, version))
+            self._commit()
+        return True
+
+    def note_seen(self, stream: str, version: int, key: str) -> None:
+        """Note for this run that full-table *version* has the row *key*."""
+        self._execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (stream, version, key))
+
+    def has_seen(self, stream: str, version: int, key: str) -> bool:
+        """Tell whether *version* has the row *key*."""
+        return bool(self._execute(_HAS_SEEN, (stream, version, key)).fetchone())
+
+    def unseen(self, stream: str, version: int) -> Iterator[str]:
+        """Yield the key of each row that is remembered, not deleted, and not in *version*."""
+        last = ""
+        while keys := self._execute(_UNSEEN, (stream, last, stream, version)).fetchall():
+            for (key,) in keys:
+                yield key
+            last = keys[-1][0]
+
+    def close(self) -> None:
+        """Let another target use the file."""
+        self._opened.close()
+
+    def _commit(self) -> None:
+        self._execute("COMMIT")
+        self._execute("BEGIN")
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> FileUnusable:
+        return FileUnusable(f"changes_path {self._path} failed: {error}.")
