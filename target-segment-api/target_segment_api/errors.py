@@ -3,7 +3,8 @@
 ```
 click.ClickException
 ├── DeliveryStopped   finish what is under way, print the state that is true, exit with 1
-└── FileUnusable      a rejects or receipts file cannot be used: stop likewise
+├── FileUnusable      a rejects or receipts file cannot be used: stop likewise
+└── InputUnusable     nothing can be compared: exit with 2, since 1 means that events are missing
 
 Exception
 └── BudgetReached     stop reading, deliver what was read, exit with 0
@@ -27,6 +28,12 @@ class DeliveryStopped(click.ClickException):
 
 class FileUnusable(click.ClickException):
     """A file that must be written or read cannot be, and why."""
+
+
+class InputUnusable(click.ClickException):
+    """What `reconcile` was given to compare cannot be read, or is something else."""
+
+    exit_code = 2
 
 
 class BudgetReached(Exception):

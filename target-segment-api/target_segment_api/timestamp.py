@@ -63,6 +63,22 @@ def write(value: Any) -> str:
     raise ValueError("not a moment")
 
 
+@lru_cache(maxsize=1024)  # the events of a batch have one
+def to_ms(value: str | float | Decimal) -> int:
+    """Return the moment *value*, which is read as by `write`, in milliseconds since 1970.
+
+    Raises:
+        ValueError: it is no moment between the years 1 and 9999.
+    """
+    moment = datetime.fromisoformat(write(value)[:-1]).replace(tzinfo=timezone.utc)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_ms(milliseconds: int) -> str:
+    """Return the moment *milliseconds* after 1970 as Segment wants it."""
+    return _format(_EPOCH + timedelta(milliseconds=milliseconds))
+
+
 def _parse(text: str) -> datetime:
     match = _ANY.fullmatch(text)
     if match is None:
