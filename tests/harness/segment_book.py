@@ -138,11 +138,11 @@ class Book:
         request.n = self._number
         self.requests.append(request)
 
-    def accept(self, request: Request, parcel: Parcel, reason: str | None = None) -> None:
-        """Accept what is good in *parcel*, or drop all of it for *reason*."""
+    def accept(self, request: Request, parcel: Parcel) -> None:
+        """Accept what is good in *parcel*, or drop all of it if its key is of no source."""
+        calls = parcel.calls
         if parcel.key not in self.keys:
-            reason = "unknown_write_key"
-        calls = [reason] * len(parcel.events) if reason else parcel.calls
+            calls = ["unknown_write_key"] * len(parcel.events)
         known, good, repeated = self._known, [], 0
         dropped: list[tuple[str, Raw | None]] = [] if calls else [("empty_batch", None)]
         for event, call in zip(parcel.events, calls, strict=True):

@@ -77,6 +77,7 @@ moods: the first in the list that applies to a request is taken. Examples:
   {"kind": "slow", "seconds": 5}                accepts, and answers later
   {"kind": "html", "status": 502}               the page of a proxy
   {"kind": "drop"}                              200, and everything is dropped
+  {"kind": "drop", "events": 1, "count": 3}     one event of each of three requests
 """
 
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0)]
@@ -86,6 +87,7 @@ class Mood(Struct, forbid_unknown_fields=True):
     """A rule that makes the stand-in answer otherwise than with what is right.
 
     `seconds` is how long the rule lasts; for kind slow, how long the answer takes.
+    `events` is how many of a request's are dropped, by chance; None means all.
     """
 
     kind: Literal["status", "hang", "reset", "close", "slow", "html", "drop"] = "status"
@@ -93,6 +95,7 @@ class Mood(Struct, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
     body: str | None = None
     count: Annotated[int, Meta(ge=0)] | None = None
+    events: Annotated[int, Meta(ge=0)] | None = None
     seconds: Annotated[float, Meta(ge=0)] | None = None
     probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
     match: str = ""
@@ -104,6 +107,8 @@ class Mood(Struct, forbid_unknown_fields=True):
             raise ValueError("A mood has a status, or a kind")
         if self.kind == "slow" and self.seconds is None:
             raise ValueError("A mood of kind slow has seconds")
+        if self.kind != "drop" and self.events is not None:
+            raise ValueError("A mood of another kind than drop has no events")
 
     @property
     def accepts(self) -> bool:
@@ -132,6 +137,14 @@ class Moods:
     def reseed(self) -> None:
         """Let chance begin anew."""
         self._random = Random(self._seed)  # noqa: S311
+
+    def spoil(self, mood: Mood, parcel: Parcel) -> Parcel:
+        """Return *parcel* with the reason to drop them in place of some of its calls."""
+        count = len(parcel.calls)
+        lost = count if mood.events is None else min(mood.events, count)
+        places = set(self._random.sample(range(count), lost))
+        calls = ["mood" if place in places else call for place, call in enumerate(parcel.calls)]
+        return parcel._replace(calls=calls)
 
     def set(self, rules: Sequence[Mood]) -> None:
         """Put *rules* in force from now on, instead of the present ones."""
@@ -222,7 +235,7 @@ class App:
         if mood:
             request.mood = mood.kind
             if mood.kind == "drop" and isinstance(found, Parcel):
-                self.book.accept(request, found, "mood")
+                self.book.accept(request, self.moods.spoil(mood, found))
         status, answer = 200, SUCCESS
         if not mood or mood.accepts:
             status, answer = self._right_answer(request, found)

@@ -1,4 +1,4 @@
-"""What Segment has to have of events that a webhook brought and that are sent to it again."""
+"""What Segment has of events that a webhook brought and that are sent to it again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from harness.deliveries import decode, encode
+from harness.deliveries import PROJECT_ID, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,14 @@ def arrived(segment: Segment) -> list[Event]:
     ids = [event.pop("messageId") for event in events]
     assert len(set(ids)) == len(ids)
     return _sorted(events)
+
+
+def forwarded(segment: Segment) -> list[Event]:
+    """Return what *segment* has accepted as its webhook destination delivers it."""
+    now = _utc(datetime.now(timezone.utc).isoformat())
+    times = {"originalTimestamp": now, "receivedAt": now, "sentAt": None}
+    more: Event = {**times, "projectId": PROJECT_ID, "version": 2}
+    return [{**event, **more} for event in segment.events()]
 
 
 def books(log: str) -> dict[str, int]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.deliveries import PROJECT_ID, events
+from harness.deliveries import events
 from harness.pipeline import deliver
-from harness.way_back import arrived, books, returned
+from harness.way_back import arrived, books, forwarded, returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.deliveries import Event
     from harness.pipeline import Pipeline
-    from harness.receiver import Receiver
     from harness.segment import Segment
 
     MakePipeline = Callable[..., Pipeline]
@@ -58,7 +56,7 @@ def test_what_comes_back_is_not_sent_again(
         roundtrip("run", "roundtrip")
         first, requests = segment.events(), segment.counts()["requests"]
 
-        forward(segment, receiver)
+        deliver(receiver, forwarded(segment), of=1)
         roundtrip("run", "roundtrip")
 
     assert len(first) == len(returned(sent))
@@ -72,11 +70,3 @@ def test_what_comes_back_is_not_sent_again(
         "looped": len(first),
         "pending": 0,
     }
-
-
-def forward(segment: Segment, receiver: Receiver) -> None:
-    """Post what *segment* has accepted to *receiver*, as its webhook destination does."""
-    now = "2026-03-05T09:00:00.000Z"
-    times = {"originalTimestamp": now, "receivedAt": now, "sentAt": None}
-    more: Event = {**times, "projectId": PROJECT_ID, "version": 2}
-    deliver(receiver, [{**event, **more} for event in segment.events()], of=1)

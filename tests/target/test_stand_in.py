@@ -504,6 +504,20 @@ def test_it_drops_everything(segment: Segment) -> None:
     assert segment.counts()["dropped"] == {"mood": 1}
 
 
+def test_it_drops_some(segment: Segment) -> None:
+    """What is lost after a 200 is mostly not all: here one event of each of two requests."""
+    sent = [new_event() for _ in range(12)]
+    segment.moods({"kind": "drop", "events": 1, "count": 2})
+
+    answers = [send(segment, *sent[start : start + 4]).json() for start in (0, 4, 8)]
+
+    lost = [drop["event"] for drop in segment.drops()]
+    assert answers == [SUCCESS] * 3
+    assert [sent.index(event) // 4 for event in lost] == [0, 1]
+    assert segment.events() == [event for event in sent if event not in lost]
+    assert segment.counts()["dropped"] == {"mood": 2}
+
+
 def test_it_takes_its_time(segment: Segment) -> None:
     """A delay is that of every answer, and clients wait side by side."""
     segment.delay(200)
@@ -524,7 +538,11 @@ def test_it_takes_its_time(segment: Segment) -> None:
 
 
 @pytest.mark.parametrize(
-    "mood", [{}, {"status": "x"}, {"kind": "angry"}, {"kind": "slow"}, {"staus": 500}]
+    "mood",
+    [
+        *({}, {"status": "x"}, {"kind": "angry"}, {"kind": "slow"}, {"staus": 500}),
+        {"status": 500, "events": 1},
+    ],
 )
 def test_it_refuses_a_mood_it_does_not_know(segment: Segment, mood: Json) -> None:
     """A mistake in a test is found by the stand-in."""
