@@ -20,6 +20,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
+from target_segment_api.batch_files import read_records
 from target_segment_api.budget import Budget
 from target_segment_api.changes import Changes
 from target_segment_api.client import Client, Silent
@@ -196,11 +197,13 @@ class TargetSegmentApi(Target):
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
-        self._assert_sink_exists(message_dict["stream"])
-        try:
-            super()._process_batch_message(message_dict)
-        except BudgetReached as error:
-            self._end_over_budget(error)
+        message = {
+            name: message_dict[name] for name in ("stream", "version") if name in message_dict
+        }
+        for record in read_records(message_dict):
+            self._process_record_message({**message, "record": record})
+            if self._over_budget or self._signal is not None:
+                return
 
     @override
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,6 @@ from harness.segment import KEY
 from harness.target import Run, Target
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.segment import Segment
 
 Json = dict[str, Any]
@@ -52,7 +51,10 @@ def assert_tells_nothing(run: Run) -> None:
 
 SCHEMA = messages.schema("track")
 RECORD = messages.record(marked(99), 99)
-BATCH = {"type": "BATCH", "stream": "track", "manifest": [f"file:///none/{MARKER}"]}
+BATCH = {"type": "BATCH", "stream": "track", "manifest": [f"file:///dev/null/{MARKER}"]}
+LINES = {"encoding": {"format": "jsonl", "compression": "none"}}
+PACKED = {"encoding": {"format": "jsonl", "compression": "gzip"}}
+OURSELVES = Path(__file__).as_uri()
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,11 @@ BATCH = {"type": "BATCH", "stream": "track", "manifest": [f"file:///none/{MARKER
         pytest.param({**SCHEMA, "schema": MARKER, "stream": "x"}, id="schema that is no object"),
         pytest.param({"type": "STATE"}, id="state without value"),
         pytest.param(BATCH, id="batch without encoding"),
+        pytest.param(BATCH | LINES, id="batch whose file is not there"),
+        pytest.param(BATCH | LINES | {"manifest": MARKER}, id="batch whose manifest is no list"),
+        pytest.param(BATCH | LINES | {"manifest": [OURSELVES]}, id="batch of no JSON"),
+        pytest.param(BATCH | PACKED | {"manifest": [OURSELVES]}, id="batch that is not packed"),
+        pytest.param(BATCH | {"encoding": {"format": "parquet"}}, id="batch in another format"),
     ],
 )
 def test_it_says_which_message_it_cannot_read(

@@ -589,6 +589,43 @@ def test_version_without_rows_deletes_none(changes: Changes) -> None:
     assert gone(changes, 2) == []
 
 
+def test_part_of_a_version_deletes_none(path: Path) -> None:
+    """A run that goes on with what an earlier one began has not seen what that one did."""
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 1}, version=1)
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 2}, version=1)
+        assert gone(changes, 1) == []
+        assert changes.doubt("t") is not None
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 2}, version=2)
+        assert changes.doubt("t") is None
+        assert gone(changes, 2) == [[1]]
+
+
+def test_version_that_was_begun_is_known_after_a_kill(path: Path) -> None:
+    """At once, for a state may pass rows that are unchanged, and so leave nothing to be synced."""
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 1})
+    code = KILLED.replace("(1, 2)", "(1,)").replace("version=None", "version=7")
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+
+    with closing(Changes(path)) as changes:
+        see(changes, {"id": 2}, version=7)
+        assert gone(changes, 7) == []
+
+
+def test_rows_without_a_version_delete_none(changes: Changes) -> None:
+    """They may be in any; rows of other streams have nothing to do with it."""
+    see(changes, {"id": 1}, version=1)
+    see(changes, {"id": 2})
+    see(changes, {"id": 3}, version=2)
+    changes.confirm(_added(changes, "other", 4))
+
+    assert gone(changes, 2) == []
+    assert changes.doubt("t") is not None
+
+
 def test_row_that_is_marked_as_deleted_is_not_in_its_version(changes: Changes) -> None:
     """It goes by its own mark, and not for a second time."""
     for number in (1, 2):

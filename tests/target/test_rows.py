@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from harness import messages
 from harness.target import Run, Target
 from harness.waiting import wait_until
 
@@ -374,6 +375,79 @@ def test_it_deletes_nothing_for_a_version_without_rows(segment: Segment, tmp_pat
     done(target.run_here([table(), version(2), *rows([], version=2)]))
 
     assert told(segment) == []
+
+
+def test_it_deletes_nothing_of_a_version_that_an_earlier_run_began(
+    segment: Segment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tap that goes on with a full table sends the rest of it, and so may one that adds to it."""
+    target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
+    done(target.run_here([table(), *rows(USERS[:2], version=1)]))
+
+    done(target.run_here([table(), *rows(USERS[2:], version=1), version(1)]))
+
+    assert told(segment) == [("added", f"row-{number}") for number in (1, 2, 3)]
+    assert "No row of stream 'users' is taken for deleted at the end of its version 1" in (
+        caplog.text
+    )
+
+
+# Records that come in files
+
+
+def batch(folder: Path, given: Iterable[Json], **fields: Any) -> Json:
+    """Return a BATCH of the rows *given*."""
+    file = folder / "rows.jsonl"
+    file.write_bytes(messages.encode(given))
+    encoding = {"format": "jsonl", "compression": "none"}
+    return {
+        "type": "BATCH",
+        "stream": "users",
+        "encoding": encoding,
+        "manifest": [file.as_uri()],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("records", [[], rows(USERS[2:3], version=2)])
+def test_it_deletes_nothing_if_files_have_rows_of_no_version(
+    segment: Segment, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: list[Json]
+) -> None:
+    """The SDK's taps tell none for them; so it cannot be known which are not there, and is said."""
+    target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
+    done(target.run_here([table(), *rows(USERS, version=1), version(1)]))
+    segment.forget()
+
+    done(target.run_here([table(), batch(tmp_path, USERS[:2]), *records, version(2)]))
+
+    assert told(segment) == []
+    assert "at the end of its version 2: rows of it came without a version, as those of BATCH" in (
+        caplog.text
+    )
+
+
+def test_it_deletes_by_the_version_of_files(segment: Segment, tmp_path: Path) -> None:
+    """If the message tells one, its rows are as all others."""
+    target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
+    done(target.run_here([table(), *rows(USERS, version=1), version(1)]))
+    segment.forget()
+
+    done(target.run_here([table(), batch(tmp_path, USERS[:2], version=2), version(2)]))
+
+    assert told(segment) == [("deleted", "row-3")]
+
+
+def test_it_maps_what_stream_maps_leave_of_files(segment: Segment, tmp_path: Path) -> None:
+    """They come first here, too, though the SDK passes over them."""
+    maps = {"users": {"plan": "record['plan'].upper()", "__filter__": "record['id'] != 2"}}
+    target = mapped(tmp_path, segment, IDENTIFY, stream_maps=maps)
+    columns = {"id": {"type": "integer"}, "plan": {"type": "string"}}
+    schema = table(schema={"type": "object", "properties": columns})
+
+    done(target.run_here([schema, batch(tmp_path, USERS)]))
+
+    found = sorted((event["userId"], event["traits"]["plan"]) for event in segment.events())
+    assert found == [("1", "PRO"), ("3", "PRO")]
 
 
 def test_it_stops_if_the_key_of_a_stream_is_another(segment: Segment, tmp_path: Path) -> None:
