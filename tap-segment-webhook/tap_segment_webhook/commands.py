@@ -1,4 +1,4 @@
-"""`segment-receiver`: serve, load, status, erase, and what to do with rejects."""
+"""`segment-receiver`: serve, load, status, replay, erase, and what to do with rejects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import uuid
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -17,13 +18,13 @@ from singer_sdk.exceptions import ConfigValidationError
 from tap_segment_webhook import timestamp
 from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
-from tap_segment_webhook.event import read_event
+from tap_segment_webhook.event import CODES, NAMES, TYPES, read_event
 from tap_segment_webhook.listing import list_ids
 from tap_segment_webhook.person import People
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
 from tap_segment_webhook.spool.erasure import Erasure, Found
 from tap_segment_webhook.spool.layout import spool_path
-from tap_segment_webhook.spool.model import Counts, KeptReject
+from tap_segment_webhook.spool.model import Counts, KeptReject, Replay
 from tap_segment_webhook.spool.reader import Reader
 from tap_segment_webhook.spool.store import Store, now_ms
 from tap_segment_webhook.tap import TapSegmentWebhook
@@ -36,6 +37,7 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _LOAD_LINES = 1000  # events of one commit
 _LOAD_BYTES = 4 << 20
+_END_OF_TIME = 1 << 62
 
 
 def with_settings(command: Command) -> Command:
@@ -252,6 +254,74 @@ def erase(
         click.echo(f"The spool was built anew: {before:,} bytes before, {reader.size():,} now.")
 
 
+def _read_moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Return the milliseconds after 1970 of a date, or of a date with a time."""
+    if text is None:
+        return None
+    reading = timestamp.read(f"{text}T00:00" if len(text) == len("2026-03-04") else text)
+    if reading is None:
+        raise click.BadParameter(f"{text!r} is no time. Write 2026-03-04 or 2026-03-04T11:20Z.")
+    return timestamp.to_ms(reading.text)
+
+
+@main.command()
+@with_settings
+@click.option("--since", callback=_read_moment, metavar="TIME", help="Received then or later.")
+@click.option("--until", callback=_read_moment, metavar="TIME", help="And before; else all since.")
+@click.option(
+    "--stream", "streams", type=click.Choice(TYPES), multiple=True, help="Only these. Repeatable."
+)
+@click.option("--consumer", help="Instead of the setting.")
+@click.option("--undo", is_flag=True, help="Take back what was asked for and is not yet done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def replay(
+    *,
+    settings: Settings,
+    since: int | None,
+    until: int | None,
+    streams: tuple[str, ...],
+    consumer: str | None,
+    undo: bool,
+    yes: bool,
+) -> None:
+    """Have the next run of a pipeline emit again what was received from a TIME on.
+
+    TIME is in UTC unless it has a zone: 2026-03-04, 2026-03-04T11:20Z. Only
+    what is retained can be emitted again; it is then kept until the pipeline's
+    target has it. A target that upserts by message_id ends up as it was.
+    """
+    name = settings.consumer if consumer is None else consumer
+    with _plainly(), closing(_open_reader(settings)) as reader:
+        if undo:
+            if not reader.consumers.end_replay(name):
+                raise click.ClickException(f"Nothing is to be replayed for {name!r}.")
+            click.echo(f"Nothing is replayed for {name!r} any more.")
+            return
+        if since is None:
+            raise click.UsageError("From when on? Give --since, or --undo.")
+        if name not in (known := reader.consumers.positions()):
+            names = ", ".join(map(repr, known)) or "none, before the first run of a pipeline"
+            raise click.ClickException(f"No consumer is called {name!r}. There are: {names}.")
+        if name in reader.consumers.replays():
+            raise click.ClickException(
+                f"Something is to be replayed for {name!r} already. Run the pipeline twice, so "
+                "that its state says it is done, or take it back with --undo."
+            )
+        until = _END_OF_TIME if until is None else until
+        codes = "".join(CODES[stream] for stream in streams or TYPES)
+        found = reader.find(since, until, codes)
+        total = sum(found.counts.values())
+        if not total:
+            raise click.ClickException("No event that is retained was received then.")
+        parts = ", ".join(f"{NAMES[code]} {n:,}" for code, n in sorted(found.counts.items()))
+        click.echo(f"{total:,} retained events: {parts}.")
+        if not yes:
+            click.confirm(f"Have the next run of {name!r} emit them again?", abort=True)
+        asked = Replay(str(uuid.uuid4()), found.first, found.last, since, until, codes)
+        reader.consumers.ask_for(name, asked)
+    click.echo(f"The next run of {name!r} emits them again. To take it back: replay --undo.")
+
+
 @contextmanager
 def _plainly() -> Iterator[None]:
     """Turn what a user can mend into one line instead of a traceback."""
@@ -309,13 +379,18 @@ def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
 
 def _survey(reader: Reader) -> dict[str, Any]:
     head, positions = reader.head(), reader.consumers.positions()
+    replays = reader.consumers.replays()
     floor = min(positions.values(), default=0)
     return {
         "spool_id": reader.spool_id,
         "head_position": head,
         "spool_bytes": reader.size(),
         "consumers": {
-            name: {"confirmed_position": position, "waiting": head - position}
+            name: {
+                "confirmed_position": position,
+                "waiting": head - position,
+                "to_be_replayed": name in replays,
+            }
             for name, position in positions.items()
         },
         "streams": {
@@ -363,6 +438,7 @@ def _describe(found: dict[str, Any]) -> str:
         lines.append(
             f"consumer {name}: confirmed up to position {consumer['confirmed_position']:,}, "
             f"{consumer['waiting']:,} waiting"
+            + (", with a replay to come" if consumer["to_be_replayed"] else "")
         )
     for source, books in found["books"].items():
         lines.append(f"source {source}: {_balance(Counts(**books))}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tap_segment_webhook import timestamp
@@ -18,10 +18,12 @@ from tap_segment_webhook.messages import write_lines
 from tap_segment_webhook.spool.store import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from singer_sdk.metrics import Counter as Counter_
 
     from tap_segment_webhook.event import Row
-    from tap_segment_webhook.spool.model import Block
+    from tap_segment_webhook.spool.model import Block, Replay
     from tap_segment_webhook.spool.reader import Reader
     from tap_segment_webhook.streams import EventStream
 
@@ -65,25 +67,43 @@ class Drain:
 
     def run(self, until: int) -> None:
         """Emit everything up to the position *until*, then a STATE that says so."""
-        with ExitStack() as stack:
-            counters = {
-                code: stack.enter_context(stream.get_record_counter())
-                for code, stream in self._streams.items()
-            }
+        with self._counting() as counters:
             for page in pages(self._reader.blocks(self._position, until)):
                 if self._stopped():
                     break
-                for code, count in self._emit(page).items():
-                    self.emitted[self._streams[code].name] += count
-                    counters[code].increment(count)
+                self._emit(self._select(page), counters)
                 self._advance(page[-1].position)
             else:
                 self._advance(until)
         self._write_state()
 
-    def _emit(self, page: list[Block]) -> Counter[str]:
-        """Emit one page; return how many records went to each stream, by code."""
-        rows = self._select(page)
+    def replay(self, replay: Replay) -> bool:
+        """Emit again what *replay* names and was emitted before; no bookmark moves.
+
+        What was not emitted before comes with `run`. Returns whether it came to
+        its end; then a STATE says so.
+        """
+        with self._counting() as counters:
+            for page in pages(self._reader.blocks(replay.first - 1, replay.last)):
+                if self._stopped():
+                    return False
+                self._emit(self._select_again(page, replay), counters)
+        for stream in self._streams.values():
+            stream.note_replay(replay.id)
+        self._write_state()
+        return True
+
+    @contextmanager
+    def _counting(self) -> Iterator[dict[str, Counter_]]:
+        """Give the SDK's counter of each stream, by code."""
+        with ExitStack() as stack:
+            yield {
+                code: stack.enter_context(stream.get_record_counter())
+                for code, stream in self._streams.items()
+            }
+
+    def _emit(self, rows: Mapping[str, list[Row]], counters: Mapping[str, Counter_]) -> None:
+        """Emit one page of *rows*, by code."""
         extracted = timestamp.from_ms(now_ms())
         write_lines(
             b"".join(
@@ -96,7 +116,18 @@ class Drain:
             stream = self._streams[code]
             for row in rows[code]:
                 stream.write_record(stream.lines.read(row))
-        return Counter({code: len(found) for code, found in rows.items()})
+        for code, found in rows.items():
+            self.emitted[self._streams[code].name] += len(found)
+            counters[code].increment(len(found))
+
+    def _select_again(self, page: list[Block], replay: Replay) -> dict[str, list[Row]]:
+        """Return the events of *page* that *replay* names and their stream has emitted, by code."""
+        rows: defaultdict[str, list[Row]] = defaultdict(list)
+        for block in page:
+            for code, row in zip(block.codes, block.rows(), strict=True):
+                if row[1] <= self._after.get(code, 0) and replay.names(code, row):
+                    rows[code].append(row)
+        return rows
 
     def _select(self, page: list[Block]) -> dict[str, list[Row]]:
         """Return the events of *page* that each stream has not emitted yet, by code."""

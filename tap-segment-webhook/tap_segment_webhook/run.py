@@ -125,7 +125,21 @@ class Run:
             self._warn_of_gap(reader, min(confirmed))
         drain = Drain(reader, streams, write_state=self._write_state, stopped=self._stop.is_set)
         drain.begin()
+        self._replay(drain, reader)
         return drain
+
+    def _replay(self, drain: Drain, reader: Reader) -> None:
+        """Emit again what this consumer was asked to, until a state says that its target has it."""
+        consumer = self._settings.consumer
+        replay = reader.consumers.replays().get(consumer)
+        if replay is None or not self._streams:
+            return
+        if all(stream.replayed == replay.id for stream in self._streams):
+            reader.consumers.end_replay(consumer)
+            self._logger.info("The replay has reached the target.")
+        elif drain.replay(replay):
+            count = sum(drain.emitted.values())
+            self._logger.info("Emitted %s records again, as asked by replay.", f"{count:,}")
 
     def _warn_of_gap(self, reader: Reader, bookmark: int) -> None:
         oldest = reader.oldest()

@@ -96,6 +96,16 @@ class EventStream(Stream):
         value = self.stream_state.get("replication_key_value")
         return value if isinstance(value, int) else None
 
+    @property
+    def replayed(self) -> str | None:
+        """The id of the replay that was emitted last."""
+        value = self.stream_state.get("replayed")
+        return value if isinstance(value, str) else None
+
+    def note_replay(self, replay_id: str) -> None:
+        """Let the state say that this replay was emitted."""
+        self.stream_state["replayed"] = replay_id
+
     def is_foreign(self, spool_id: str, head: int) -> bool:
         """Whether the bookmark is of another spool, or beyond the *head* of this one."""
         bookmark = self.bookmark

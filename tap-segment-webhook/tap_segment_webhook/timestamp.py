@@ -86,5 +86,11 @@ def from_ms(milliseconds: int) -> str:
     return _write(moment.replace(tzinfo=None))
 
 
+def to_ms(text: str) -> int:
+    """Return how many milliseconds after 1970 the moment *text* is, in the form of a record."""
+    moment = datetime.fromisoformat(text[:-1]).replace(tzinfo=timezone.utc)
+    return round(moment.timestamp() * 1000)
+
+
 def _write(moment: datetime) -> str:
     return f"{moment.isoformat(timespec='milliseconds')}Z"

@@ -65,7 +65,9 @@ def test_confirmed_events_are_shown_as_kept(commands: Commands, spool_url: str) 
 
     found = status(commands)
 
-    assert found["consumers"] == {"default": {"confirmed_position": 3, "waiting": 2}}
+    assert found["consumers"] == {
+        "default": {"confirmed_position": 3, "waiting": 2, "to_be_replayed": False}
+    }
     assert found["streams"]["track"]["waiting"] == 2
     assert found["streams"]["track"]["confirmed"] == 3
 

@@ -1,4 +1,6 @@
-"""How far each pipeline has confirmed; written by taps, read by the store.
+"""How far each pipeline has confirmed, and what it is to be given again.
+
+Written by taps and commands, read by the store.
 
 A file of its own beside the spool, so that the spool has a single writer:
 SQLite before 3.51.3 can damage a WAL file that two processes write and
@@ -10,20 +12,35 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.spool.model import Replay
 
-_TABLE = """
+_TABLES = """
 CREATE TABLE IF NOT EXISTS consumer (
     spool_id TEXT NOT NULL,
     name TEXT NOT NULL,
     position INTEGER NOT NULL,
     confirmed_at INTEGER,
     PRIMARY KEY (spool_id, name)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replay (
+    spool_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    codes TEXT NOT NULL,
+    PRIMARY KEY (spool_id, name)
+) WITHOUT ROWID;
 """
 
 _POSITIONS = "SELECT name, position FROM consumer WHERE spool_id = ? ORDER BY name"
+_REPLAYS = "SELECT name, id, first, last, since, until, codes FROM replay WHERE spool_id = ?"
+_HAS_REPLAYS = "SELECT count(*) FROM sqlite_master WHERE name = 'replay'"
 
 
 class Consumers:
@@ -51,8 +68,20 @@ class Consumers:
         """Stop keeping events for *name*; tell whether it was known."""
         known = name in self.positions()
         if known:
+            self._write("DELETE FROM replay WHERE spool_id = ? AND name = ?", name)
             self._write("DELETE FROM consumer WHERE spool_id = ? AND name = ?", name)
         return known
+
+    def ask_for(self, name: str, replay: Replay) -> None:
+        """Have the next run of *name* emit *replay*, instead of any other; keep its events."""
+        self._write("INSERT OR REPLACE INTO replay VALUES (?, ?, ?, ?, ?, ?, ?, ?)", name, *replay)
+
+    def end_replay(self, name: str) -> bool:
+        """Take back what *name* was to be given again; tell whether there was anything."""
+        pending = name in self.replays()
+        if pending:
+            self._write("DELETE FROM replay WHERE spool_id = ? AND name = ?", name)
+        return pending
 
     def positions(self) -> dict[str, int]:
         """Return the confirmed position of every known consumer.
@@ -60,19 +89,42 @@ class Consumers:
         Raises:
             SpoolUnavailable: they cannot be read now, so nothing may be pruned.
         """
-        if not self._path.exists():
+        return dict(self._read(_POSITIONS))
+
+    def replays(self) -> dict[str, Replay]:
+        """Return what each consumer is to be given again.
+
+        Raises:
+            SpoolUnavailable: it cannot be read now, so nothing may be pruned.
+        """
+        if self._read(_HAS_REPLAYS, ()) in ([], [(0,)]):  # written by an older version
             return {}
+        return {name: Replay(*rest) for name, *rest in self._read(_REPLAYS)}
+
+    def floor(self) -> int:
+        """Return the position up to which no consumer needs an event; with none known, 0.
+
+        Raises:
+            SpoolUnavailable: it is not known now, so nothing may be pruned.
+        """
+        needed = [replay.first - 1 for replay in self.replays().values()]
+        return min([*self.positions().values(), *needed], default=0)
+
+    def _read(self, query: str, values: tuple[str, ...] | None = None) -> list[tuple[Any, ...]]:
+        if not self._path.exists():
+            return []
         try:
             with closing(sqlite3.connect(self._path, timeout=5)) as connection:
-                return dict(connection.execute(_POSITIONS, (self._spool_id,)))
+                own = (self._spool_id,) if values is None else values
+                return connection.execute(query, own).fetchall()
         except sqlite3.Error as error:
             raise SpoolUnavailable(f"{self._path} cannot be read: {error}.") from error
 
-    def _write(self, statement: str, name: str, *values: int) -> None:
+    def _write(self, statement: str, name: str, *values: int | str) -> None:
         try:
             with closing(sqlite3.connect(self._path, timeout=5)) as connection, connection:
                 connection.execute("PRAGMA synchronous = EXTRA")
-                connection.execute(_TABLE)
+                connection.executescript(_TABLES)
                 connection.execute(statement, (self._spool_id, name, *values))
         except sqlite3.Error as error:
             raise SpoolUnusable(f"{self._path} cannot be written: {error}.") from error

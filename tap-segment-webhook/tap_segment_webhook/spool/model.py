@@ -109,6 +109,32 @@ class Holding(NamedTuple):
     """Events that every consumer has confirmed and that are kept for replay."""
 
 
+class Replay(NamedTuple):
+    """What a consumer is to be given again, once."""
+
+    id: str
+    """Tells this request from any other; a state that holds it says that it was done."""
+    first: int
+    """The position of the first event."""
+    last: int
+    """The position of the last."""
+    since: int
+    """Only events that were committed at this time or later, in milliseconds since 1970."""
+    until: int
+    """And before this one."""
+    codes: str
+    """And whose type has one of these letters."""
+
+    def names(self, code: str, row: Row) -> bool:
+        """Tell whether the event in *row*, of the type *code*, is one of them."""
+        _, position, _, received_at = row
+        return (
+            code in self.codes
+            and self.first <= position <= self.last
+            and self.since <= received_at < self.until
+        )
+
+
 class KeptReject(NamedTuple):
     """A reject as it lies in the spool."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tap_segment_webhook.errors import SpoolUnusable
 from tap_segment_webhook.event import CODES
@@ -15,6 +15,17 @@ from tap_segment_webhook.spool.model import Block, Counts, Holding, KeptReject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Found(NamedTuple):
+    """Events that somebody looked for."""
+
+    counts: Counter[str]
+    """How many there are, by the letter of their type."""
+    first: int
+    """A position that none of them lies before."""
+    last: int
+    """And one that none lies after."""
 
 
 @contextmanager
@@ -78,6 +89,24 @@ class Reader:
             block = Block(*row)
             position = block.position
             yield block
+
+    def find(self, since: int, until: int, codes: str) -> Found:
+        """Find the events committed from *since* until before *until* whose type is in *codes*.
+
+        Both in milliseconds since 1970. Times are those of the clock then, so
+        the events need not lie side by side.
+        """
+        counts: Counter[str] = Counter()
+        first = last = 0
+        for position, received_at, block_codes in self._connection.execute(
+            "SELECT position, received_at, codes FROM block ORDER BY position"
+        ):
+            found = Counter(code for code in block_codes if code in codes)
+            if found and since <= received_at < until:
+                counts += found
+                first = first or position - len(block_codes) + 1
+                last = position
+        return Found(counts, first, last)
 
     def holdings(self, floor: int) -> dict[str, Holding]:
         """Return what is retained of each stream, where all up to *floor* is confirmed."""

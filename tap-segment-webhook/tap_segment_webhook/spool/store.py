@@ -192,9 +192,10 @@ class Store:
         """Do one small step of pruning and forgetting; return how many rows went.
 
         An event goes when every known consumer has confirmed it and it is older
-        than *retention_ms*. With no consumer known, none goes.
+        than *retention_ms*, and nobody is to be given it again. With no consumer
+        known, none goes.
         """
-        floor = min(self.consumers.positions().values(), default=0)
+        floor = self.consumers.floor()
         return self._prune(floor, now_ms() - retention_ms) + self._forget()
 
     def _prune(self, floor: int, before: int) -> int:
