@@ -37,7 +37,7 @@ def test_every_event_returns_with_every_field(pipeline: MakePipeline, segment: S
     assert segment.drops() == []
     assert segment.counts()["requests"] == requests
     assert flow.receiver.status()["consumers"] == {
-        "roundtrip": {"confirmed_position": 400, "waiting": 0}
+        "roundtrip": {"confirmed_position": 400, "waiting": 0, "to_be_replayed": False}
     }
 
 
