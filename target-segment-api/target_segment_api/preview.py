@@ -134,6 +134,9 @@ class PreviewTarget(TargetSegmentApi):
             **books,
             "mappings": mappings,
             "unused_mappings": self.mappings.unused,
+            "missing_columns": [
+                str(mistake) for found in self.mappings.missing.values() for mistake in found
+            ],
             "api_calls": books["total"]["sent"],
             "users": self.budget.users,
             "batches": sum(scale.batches for scale in self._scales),
@@ -182,6 +185,7 @@ def describe(findings: dict[str, Any]) -> str:
         )
         if mapping["sample"] is not None:
             lines.append(f"    {encode(mapping['sample']).decode()}")
+    lines += findings["missing_columns"]
     lines += [f"mappings.{stream}: no stream came." for stream in findings["unused_mappings"]]
     lines += [
         f"{fault['events']:,} of stream {fault['stream']} would be set aside: {fault['reason']}"

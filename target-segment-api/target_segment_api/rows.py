@@ -38,6 +38,8 @@ class RowSink(SegmentSink):
         super().__init__(target, stream_name, schema, key_properties)
         self._calls = target.mappings.of(stream_name) or ()
         self._changes = target.changes
+        if missing := target.mappings.check(stream_name, schema):
+            self.logger.warning("%s", " ".join(map(str, missing)))
         self._tally.begin_calls(len(self._calls))
         if self._changes is not None and not self.key_properties:
             raise DeliveryStopped(

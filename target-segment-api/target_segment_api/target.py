@@ -197,11 +197,9 @@ class TargetSegmentApi(Target):
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
-        message = {
-            name: message_dict[name] for name in ("stream", "version") if name in message_dict
-        }
+        stream, version = message_dict["stream"], message_dict.get("version")
         for record in read_records(message_dict):
-            self._process_record_message({**message, "record": record})
+            self._process_record_message({"stream": stream, "version": version, "record": record})
             if self._over_budget or self._signal is not None:
                 return
 

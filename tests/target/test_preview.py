@@ -164,6 +164,20 @@ def test_it_names_mappings_without_a_stream(tmp_path: Path) -> None:
     assert found["unused_mappings"] == ["crm", "user*s"]
 
 
+def test_it_names_columns_that_a_stream_has_not(tmp_path: Path) -> None:
+    """For people and for programs; nothing is wrong for that."""
+    mappings = {"users": [{"call": "identify", "user_id": "$.id", "traits": {"email": "$.emial"}}]}
+    rows = given(USERS[:1])
+
+    expected = (
+        "mappings.users[0].traits.email: Stream 'users' has no column emial. Do you mean email?"
+    )
+    result = preview(tmp_path, rows=rows, mappings=mappings)
+    assert expected in result.output.splitlines()
+    assert result.exit_code == 0
+    assert findings(tmp_path, rows=rows, mappings=mappings)["missing_columns"] == [expected]
+
+
 def test_it_tells_the_mistakes_of_a_mapping(tmp_path: Path) -> None:
     """All of them, in place of a preview."""
     calls = [{"call": "identify", "user_id": "$.id", "trait": {}}, {"call": "trck"}]

@@ -221,6 +221,46 @@ def test_it_says_which_streams_and_mappings_do_not_meet(
     assert segment.counts()["accepted"] == 3
 
 
+def test_it_names_columns_that_a_stream_has_not(
+    segment: Segment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each stream, at its SCHEMA, and goes on: a record may have more than that says."""
+    mappings = {"user?": [IDENTIFY | {"traits": {"plan": "$.plna"}}]}
+    target = mapped(tmp_path, segment, mappings=mappings)
+    given = [row | {"plna": "there"} for row in USERS]
+    more: Json = {"properties": {"id": {}, "planer": {}}}
+
+    done(target.run_here([table(), *rows(given), table(schema=more), *rows(given), table("user2")]))
+
+    told = "mappings.user?[0].traits.plan: Stream {!r} has no column plna. Do you mean plan?"
+    found = [record.message for record in caplog.records if "no column" in record.message]
+    assert found == [told.format("users"), told.format("user2")]
+    assert {event["traits"]["plan"] for event in segment.events()} == {"there"}
+
+
+def test_it_knows_the_columns_that_are_left(
+    segment: Segment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those after stream maps and flattening."""
+    maps = {"users": {"plan": "record['level']"}}
+    traits = {"traits": {"plan": "$.plan", "city": "$.address.city"}}
+    target = mapped(
+        tmp_path, segment, IDENTIFY | traits, stream_maps=maps, flattening_enabled=True,
+        flattening_max_depth=1,
+    )  # fmt: skip
+    columns = {
+        "id": {"type": "integer"},
+        "level": {"type": "string"},
+        "address": {"type": "object", "properties": {"city": {"type": "string"}}},
+    }
+
+    done(target.run_here([table(schema={"type": "object", "properties": columns})]))
+
+    found = [record.message for record in caplog.records if "no column" in record.message]
+    told = "mappings.users[0].traits.city: Stream 'users' has no column address. Do you mean {}?"
+    assert found == [told.format("address__city")]
+
+
 def test_it_tells_all_mistakes_before_it_reads(
     segment: Segment, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

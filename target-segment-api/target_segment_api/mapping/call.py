@@ -23,7 +23,7 @@ from target_segment_api.mapping.value import MISSING, Mistake, ValueFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from target_segment_api.mapping.value import Place, Resolve
+    from target_segment_api.mapping.value import Place, Read, Resolve
 
 EACH: Final = "$each"
 """The name under which the mapping of one element finds it."""
@@ -69,6 +69,8 @@ class Call(NamedTuple):
     asks_state: bool
     """Whether its trigger asks if a row is added, updated or deleted."""
     strict_parity: bool
+    reads: tuple[Read, ...]
+    """The paths of a row that it is known to read."""
 
     def make(self, root: dict[str, Any]) -> Iterator[Made]:
         """Yield the events that the row *root* makes, in order; `when` is not asked here."""
@@ -136,33 +138,37 @@ def compile_call(
             Mistake(place, f"{EACH} is used without for_each. Say which list it is of.")
         )
 
+    reads: list[Read] = []
+
     def compile_part(name: str) -> Resolve | None:
         if name not in entry:
             return None
         is_ours = exported is None or name in _OWN
-        return compile_value(entry[name], (*place, name), mistakes, shorthand=is_ours)
+        return compile_value(entry[name], (*place, name), mistakes, shorthand=is_ours, reads=reads)
 
     when = None
     if entry.get("when") is not None:
-        when = compile_trigger(entry["when"], (*place, "when"), mistakes)
+        when = compile_trigger(entry["when"], (*place, "when"), mistakes, reads)
     own = {name: value for name, value in entry.items() if name not in _OWN}
     whole = None
     if _ROOT_DIRECTIVE in entry:
-        whole = compile_value(own, place, mistakes, shorthand=exported is None)
+        whole = compile_value(own, place, mistakes, shorthand=exported is None, reads=reads)
         own = {}
     fields = [(name, compile_part(name)) for name in own if not name.startswith(_INTERNAL)]
+    for_each, version = compile_part("for_each"), compile_part("version")
     compiled = Call(
         call=call,
         place=place,
         when=when,
-        for_each=compile_part("for_each"),
-        version=compile_part("version"),
+        for_each=for_each,
+        version=version,
         fields=tuple((name, resolve) for name, resolve in fields if resolve is not None),
         whole=whole,
         is_exported=exported is not None,
         uses_row_form=any(_ROW_FORM.search(leaf) for leaf in _leaves(entry)),
         asks_state=any(_STATE.search(leaf) for leaf in _leaves(entry.get("when"))),
         strict_parity=strict_parity,
+        reads=tuple(reads),
     )
     return compiled if is_enabled else None
 

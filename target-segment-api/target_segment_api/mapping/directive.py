@@ -18,11 +18,16 @@ from target_segment_api.mapping import operation
 from target_segment_api.mapping.javascript import is_blank, is_truthy
 from target_segment_api.mapping.path import compile_path, find
 from target_segment_api.mapping.scope import Scope, is_directive, nothing, suggest
-from target_segment_api.mapping.template import compile_template, fill_template, is_template
+from target_segment_api.mapping.template import (
+    compile_template,
+    fill_template,
+    is_template,
+    paths_of,
+)
 from target_segment_api.mapping.value import MISSING, Mistake, ValueFailed
 
 if TYPE_CHECKING:
-    from target_segment_api.mapping.value import Place, Resolve
+    from target_segment_api.mapping.value import Place, Read, Resolve
 
 MAX_LEVELS: Final = 50
 """How deep a mapping may nest."""
@@ -35,7 +40,14 @@ _EACH = re.compile(r"\$each(?:[.\[]|$)")
 _Directive: TypeAlias = Callable[[Any, Scope], "Resolve"]
 
 
-def compile_value(value: Any, place: Place, mistakes: list[Mistake], *, shorthand: bool) -> Resolve:
+def compile_value(
+    value: Any,
+    place: Place,
+    mistakes: list[Mistake],
+    *,
+    shorthand: bool,
+    reads: list[Read] | None = None,
+) -> Resolve:
     """Return what makes *value*, as it stands in a mapping, of a record.
 
     What it returns raises `ValueFailed` for a record of which it cannot be made.
@@ -47,8 +59,9 @@ def compile_value(value: Any, place: Place, mistakes: list[Mistake], *, shorthan
         mistakes: what is wrong is added to them, all of it.
         shorthand: read a text that starts with `$.` or `$each` as a path, and one with
             `{{ }}` as a template, except in `@literal`; and be strict with paths.
+        reads: which paths of the record it reads is added to them.
     """
-    return _root(value, Scope(place, mistakes, shorthand, 0, _compile))
+    return _root(value, Scope(place, mistakes, shorthand, 0, _compile, reads))
 
 
 def _root(value: Any, at: Scope) -> Resolve:
@@ -85,8 +98,10 @@ def _compile(value: Any, at: Scope) -> Resolve:
 def _compile_text(text: str, at: Scope) -> Resolve:
     if at.shorthand:
         if text.startswith("$.") or _EACH.match(text):
+            at.note(text.replace("$.", "", 1))
             return compile_path(text, at.place, at.mistakes, strict=True)
         if is_template(text):
+            at.note(*paths_of(text))
             return compile_template(text, at.place, at.mistakes, strict=True)
     return _constant(text)
 
@@ -129,6 +144,7 @@ def _compile_directive(value: dict[str, Any], at: Scope) -> Resolve:
 
 def _path(given: Any, at: Scope) -> Resolve:
     if isinstance(given, str):
+        at.note(given.replace("$.", "", 1))
         return compile_path(given, at.place, at.mistakes, strict=at.shorthand)
     text = _text_of("@path", given, at)
     return lambda root: find(root, text(root).replace("$.", "", 1))
@@ -136,6 +152,7 @@ def _path(given: Any, at: Scope) -> Resolve:
 
 def _template(given: Any, at: Scope) -> Resolve:
     if isinstance(given, str):
+        at.note(*paths_of(given))
         return compile_template(given, at.place, at.mistakes, strict=at.shorthand)
     text = _text_of("@template", given, at)
     return lambda root: fill_template(text(root), root)
@@ -193,7 +210,7 @@ def _array_path(given: Any, at: Scope) -> Resolve:
         at.inner(1).blame("It must be an object: what is to be made of each item.")
     if not shape:
         return path
-    make = at.inner(1).compile(shape)
+    make = at.within(1).compile(shape)
 
     def build(root: Any) -> Any:
         found = path(root)
@@ -211,7 +228,7 @@ def _transform(given: Any, at: Scope) -> Resolve:
         if not isinstance(value, dict):
             at.inner(name).blame("It must be an object.")
     apply = _root(arguments.get("apply"), at.inner("apply"))
-    make = at.inner("mapping").compile(arguments.get("mapping"))
+    make = at.within("mapping").compile(arguments.get("mapping"))
     return lambda root: make(apply(root))
 
 
@@ -219,7 +236,7 @@ def _liquid(given: Any, at: Scope) -> Resolve:
     # Imported where it is asked for: the library takes longer than the rest of the target.
     from target_segment_api.mapping.liquid.template import compile_liquid  # noqa: PLC0415
 
-    return compile_liquid(given, at.place, at.mistakes)
+    return compile_liquid(given, at.place, at.mistakes, at.reads)
 
 
 _DIRECTIVES: Final[dict[str, _Directive]] = {

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from target_segment_api.mapping.call import Call, compile_call
+from target_segment_api.mapping.columns import missing
 from target_segment_api.mapping.value import Mistake
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Mappings:
         self.mistakes: list[Mistake] = []
         """What is wrong, all of it; nothing may be sent while there is something."""
         self._calls: dict[str, tuple[Call, ...]] = {}
+        self.missing: dict[str, list[Mistake]] = {}
+        """The columns that are read and that a stream has not, by stream, as `check` found them."""
         self._unused = set(config)
         for stream, entries in config.items():
             place = ("mappings", stream)
@@ -45,6 +48,17 @@ class Mappings:
             return None
         self._unused.discard(name)
         return self._calls[name]
+
+    def check(self, stream: str, schema: Mapping[str, Any]) -> list[Mistake]:
+        """Return the columns that the calls of *stream* read and *schema* has not, once."""
+        if stream in self.missing:
+            return []
+        self.missing[stream] = [
+            mistake
+            for call in self.of(stream) or ()
+            for mistake in missing(call.reads, stream, schema, is_exported=call.is_exported)
+        ]
+        return self.missing[stream]
 
     def _find(self, stream: str) -> str | None:
         globs = (name for name in self._calls if any(character in name for character in _GLOB))

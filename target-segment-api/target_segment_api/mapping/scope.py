@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from target_segment_api.mapping.value import MISSING, Mistake, Place, Resolve
+from target_segment_api.mapping.path import split
+from target_segment_api.mapping.value import MISSING, Mistake, Place, Read, Resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,6 +22,8 @@ class Scope(NamedTuple):
     level: int
     """How deep it stands in the mapping."""
     compiler: Callable[[Any, Scope], Resolve]
+    reads: list[Read] | None = None
+    """Which paths into the record are read; None where a path leads into something else."""
 
     def inner(self, *parts: str | int) -> Scope:
         """Return the scope of what stands at *parts* in this one."""
@@ -29,6 +32,16 @@ class Scope(NamedTuple):
     def compile(self, value: Any) -> Resolve:
         """Compile any *value* that stands here."""
         return self.compiler(value, self)
+
+    def within(self, *parts: str | int) -> Scope:
+        """Return the scope of what stands at *parts*, where paths lead into something else."""
+        return self.inner(*parts)._replace(reads=None)
+
+    def note(self, *paths: str) -> None:
+        """Note that the record is read at *paths*, which have no `$.` before them."""
+        if self.reads is not None:
+            keys = [tuple(split(path)) for path in paths]
+            self.reads.extend(Read(self.place, each) for each in keys if each)
 
     def blame(self, reason: str) -> Resolve:
         """Note a mistake, and return what stands in for the value."""

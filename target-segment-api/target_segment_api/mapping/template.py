@@ -25,6 +25,14 @@ def is_template(text: str) -> bool:
     return "{{" in text and any(path is not None for _, path in _parts(text, 2))
 
 
+def paths_of(text: str) -> Iterator[str]:
+    """Yield the paths that the template *text* names; not those that a record may put in."""
+    for literal, path in _parts(text, 3):
+        yield from (inner for _, inner in _parts(literal, 2) if inner is not None)
+        if path is not None:
+            yield path
+
+
 def compile_template(text: str, place: Place, mistakes: list[Mistake], *, strict: bool) -> Resolve:
     """Return what fills the template *text*; *strict* tells of what is always empty in Segment."""
     if any(path is not None for _, path in _parts(text, 3)):

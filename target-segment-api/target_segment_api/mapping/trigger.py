@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 from target_segment_api.mapping import condition
 from target_segment_api.mapping.condition import RELATIONS, Holds, Number, Predicate
 from target_segment_api.mapping.fql.lexer import NotUnderstood
-from target_segment_api.mapping.fql.parser import compile_query
+from target_segment_api.mapping.fql.parser import compile_query, paths_of
 from target_segment_api.mapping.javascript import to_number, to_text
-from target_segment_api.mapping.value import Mistake, Place
+from target_segment_api.mapping.value import Mistake, Place, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_BYTES: Final = 5 * 1024
 """Of a query: 5 KB (Segment's documentation of destination filters)."""
@@ -75,7 +75,9 @@ _OPERATORS: Final = (
 )
 
 
-def compile_trigger(when: Any, place: Place, mistakes: list[Mistake]) -> Holds:
+def compile_trigger(
+    when: Any, place: Place, mistakes: list[Mistake], reads: list[Read] | None = None
+) -> Holds:
     """Return what tells whether the trigger *when* is for a record.
 
     The record is the root of all paths; its caller adds what an event has and a
@@ -85,13 +87,28 @@ def compile_trigger(when: Any, place: Place, mistakes: list[Mistake]) -> Holds:
         when: text, or an object.
         place: where it stands, for *mistakes*.
         mistakes: what is wrong is added to them.
+        reads: which paths of the record it asks for is added to them.
     """
     known = len(mistakes)
     if isinstance(when, dict):
         holds = _compile_node(when, place, mistakes, depth=1)
     else:
         holds = _compile_text(when, place, mistakes)
-    return holds if len(mistakes) == known else condition.never
+    if len(mistakes) > known:
+        return condition.never
+    if reads is not None:
+        paths = _paths_of(when) if isinstance(when, dict) else paths_of(when)
+        reads.extend(Read(place, path) for path in paths)
+    return holds
+
+
+def _paths_of(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of the trigger object *node*, which has no mistake."""
+    if node["type"] == "group":
+        for child in node["children"]:
+            yield from _paths_of(child)
+    else:
+        yield _path_of(node["type"], node.get("name"), (), [])
 
 
 def _compile_text(when: Any, place: Place, mistakes: list[Mistake]) -> Holds:

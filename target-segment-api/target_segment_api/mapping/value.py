@@ -37,6 +37,15 @@ class Mistake(NamedTuple):
         return f"{where.lstrip('.')}: {self.reason}" if where else self.reason
 
 
+class Read(NamedTuple):
+    """One path into the record that a mapping reads, as far as it is known before there is one."""
+
+    place: Place
+    """Where in the mapping it stands."""
+    keys: tuple[str, ...]
+    """The column, and what leads into its value."""
+
+
 MAX_CHARACTERS: Final = 1_000_000
 """Of what one value may become: an event has 32,000, and a record must not cost the run."""
 

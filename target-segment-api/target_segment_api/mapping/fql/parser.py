@@ -11,6 +11,7 @@ text at *path*, and so is `path != 5` without a number. With parentheses,
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from target_segment_api.mapping import condition
@@ -21,7 +22,7 @@ from target_segment_api.mapping.fql.pattern import compile_pattern
 from target_segment_api.mapping.javascript import to_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from target_segment_api.mapping.condition import Holds
     from target_segment_api.mapping.fql.term import Term
@@ -81,6 +82,14 @@ def compile_query(text: str) -> Holds:
         NotUnderstood: it is no query; `str` is a sentence about that.
     """
     return _Parser(lexer.read(text)).parse()
+
+
+def paths_of(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names in each path of the query *text*, which was understood."""
+    words = lexer.read(text)
+    for word, following in pairwise(words):
+        if word.kind == "path" and following.text != "(":
+            yield lexer.names(word.text)
 
 
 class _Parser:

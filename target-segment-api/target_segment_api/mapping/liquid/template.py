@@ -11,6 +11,7 @@ import difflib
 import re
 from decimal import Decimal
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -41,13 +42,14 @@ from liquid.utils import ReadOnlyChainMap
 from target_segment_api.mapping.javascript import length
 from target_segment_api.mapping.liquid.coercion import TooLong, write
 from target_segment_api.mapping.liquid.filters import FILTERS
-from target_segment_api.mapping.value import MAX_CHARACTERS, Mistake, ValueFailed
+from target_segment_api.mapping.value import MAX_CHARACTERS, Mistake, Read, ValueFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
     from liquid import TokenStream
+    from liquid.static_analysis import TemplateAnalysis
     from liquid.token import Token
 
     from target_segment_api.mapping.value import Place, Resolve
@@ -83,8 +85,13 @@ DISABLED_FILTERS: Final = (
 _NOW = re.compile(r"""(["'])(?:now|today)\1\s*\|\s*date""")
 
 
-def compile_liquid(given: Any, place: Place, mistakes: list[Mistake]) -> Resolve:
-    """Return what renders the template *given*; what is wrong with it is added to *mistakes*."""
+def compile_liquid(
+    given: Any, place: Place, mistakes: list[Mistake], reads: list[Read] | None = None
+) -> Resolve:
+    """Return what renders the template *given*; what is wrong with it is added to *mistakes*.
+
+    Which paths of the record it reads is added to *reads*.
+    """
     if not isinstance(given, str):
         mistakes.append(Mistake(place, "It must be text: a Liquid template."))
         return _empty
@@ -97,7 +104,10 @@ def compile_liquid(given: Any, place: Place, mistakes: list[Mistake]) -> Resolve
         mistakes.append(Mistake(place, reason))
     try:
         template = _environment().from_string(given)
-        mistakes.extend(Mistake(place, reason) for reason in _filter_faults(template))
+        found = template.analyze()
+        mistakes.extend(Mistake(place, reason) for reason in _filter_faults(found.filters))
+        if reads is not None:
+            reads.extend(Read(place, keys) for keys in _paths(found))
     except (LiquidError, RecursionError) as error:
         told = error.message if isinstance(error, LiquidError) else "it nests too deeply"
         hint = ' Write ["$each"] for $each.' if "$each" in given else ""
@@ -119,8 +129,20 @@ def _render(template: BoundTemplate, root: Any) -> str:
         ) from error
 
 
-def _filter_faults(template: BoundTemplate) -> Iterable[str]:
-    for name in template.analyze().filters:
+def _paths(found: TemplateAnalysis) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of a template that are no variables of its own."""
+    for variable in (each for of in found.globals.values() for each in of):
+        if keys := tuple(str(name) for name in takewhile(_is_name, variable.segments)):
+            yield keys
+
+
+def _is_name(segment: object) -> bool:
+    """Tell whether *segment* of a path is the name of a member, and no place in a list."""
+    return isinstance(segment, str) and segment not in {"size", "first", "last"}
+
+
+def _filter_faults(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         if name in DISABLED_FILTERS:
             yield f"Segment has disabled the filter {name}. Do without it."
         elif name not in FILTERS:
