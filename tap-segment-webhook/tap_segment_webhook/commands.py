@@ -19,8 +19,10 @@ from tap_segment_webhook import timestamp
 from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import CODES, NAMES, TYPES, read_event
+from tap_segment_webhook.gaps import warnings
 from tap_segment_webhook.listing import list_ids
 from tap_segment_webhook.person import People
+from tap_segment_webhook.record import to_record
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
 from tap_segment_webhook.spool.erasure import Erasure, Found
 from tap_segment_webhook.spool.layout import spool_path
@@ -403,6 +405,7 @@ def _survey(reader: Reader) -> dict[str, Any]:
             for name, holding in reader.holdings(floor).items()
         },
         "rejects": reader.count_rejects(),
+        "warnings": warnings(reader.signs(), now=now_ms(), delay=_delay(reader)),
         "books": {source: counts._asdict() for source, counts in reader.books().items()},
     }
 
@@ -414,6 +417,18 @@ def _findings(found: Found) -> str:
         f"{found.unconfirmed:,} of them not confirmed by every pipeline, and "
         f"{found.rejects:,} rejects. {found.requests:,} delete events stay."
     )
+
+
+def _delay(reader: Reader) -> int | None:
+    """Return how many milliseconds after Segment we had the last event that says when that was."""
+    unsaid = 0
+    head = reader.head()
+    for block in reader.blocks(head - 1, head):
+        for body, position, source, stored_at in reversed(list(block.rows())):
+            made = to_record(body, "track", position=position, source=source, received_at=unsaid)
+            if (received_at := timestamp.to_ms(made["received_at"])) != unsaid:
+                return stored_at - received_at
+    return None
 
 
 def _age(moment: int | None) -> int | None:
@@ -442,6 +457,7 @@ def _describe(found: dict[str, Any]) -> str:
         )
     for source, books in found["books"].items():
         lines.append(f"source {source}: {_balance(Counts(**books))}")
+    lines += [f"WARNING: {warning}" for warning in found["warnings"]]
     lines.append(f"rejects kept: {found['rejects']:,}; spool: {found['spool_bytes']:,} bytes")
     return "\n".join(lines)
 

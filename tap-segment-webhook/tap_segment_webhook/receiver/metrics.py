@@ -64,6 +64,11 @@ class _Figures:
         yield waiting
         for name, help_text, value in (
             ("head_position", "The last position given to an event.", self._store.head),
+            (
+                "last_stored_timestamp_seconds",
+                "When an event was last stored, in seconds since 1970; 0 if none is retained.",
+                self._store.stored_at / 1000,
+            ),
             ("spool_bytes", "Bytes of the spool in use.", self._store.used_bytes),
             ("rejects", "Rejects that are kept.", self._store.rejects),
             ("uncommitted_bytes", "Bytes that wait for the disk.", self._waiting_bytes),

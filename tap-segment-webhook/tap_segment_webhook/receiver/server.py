@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 import uvloop
 
-from tap_segment_webhook.errors import PortUnusable
+from tap_segment_webhook.errors import PortUnusable, SpoolUnavailable
+from tap_segment_webhook.gaps import tell_absence
 from tap_segment_webhook.receiver.app import App
 from tap_segment_webhook.receiver.connection import Connection
 from tap_segment_webhook.spool.committer import Committer
@@ -98,6 +99,7 @@ class Receiver:
     async def _serve(self) -> None:
         _raise_file_limit()
         _collect_less_often()
+        self._note_absence()
         self._committer.start()
         helpers = [asyncio.create_task(Connection.sweep()), asyncio.create_task(self._report())]
         _log.info(
@@ -114,6 +116,16 @@ class Receiver:
                 helper.cancel()
             await self._committer.close()
         _log.info("Stopped. Everything that was answered with 200 is in the spool.")
+
+    def _note_absence(self) -> None:
+        """Say so if no receiver ran for longer than Segment tries again."""
+        try:
+            absence = self.store.begin_receiving()
+        except SpoolUnavailable as error:
+            _log.warning("%s", error.reason)  # and /health says so until it is mended
+            return
+        if absence is not None:
+            _log.warning("%s", tell_absence(absence))
 
     async def _report(self) -> None:
         """Say once a minute what came in, if anything did."""

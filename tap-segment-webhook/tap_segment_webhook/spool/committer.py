@@ -26,6 +26,7 @@ ANSWER_SECONDS: Final = 4.0  # Segment's classic webhooks wait 5
 _GROUP_BYTES: Final = 4 << 20  # one transaction's size, and so what a crash may undo
 _WAITING_BYTES: Final = 64 << 20  # above it the disk is too slow for what comes in: 503
 _TIDY_SECONDS: Final = 1.0
+_SIGN_SECONDS: Final = 60.0  # how often the spool is told that a receiver runs
 _EXPIRE_SECONDS: Final = 0.25
 _NOTHING: Final = Counts()
 
@@ -54,6 +55,7 @@ class Committer:
         self._on_broken = on_broken
         self._jobs: deque[_Job] = deque()
         self._busy = False
+        self._signed_at = time.monotonic()
         self._in_commit: list[_Job] = []
         self._closing: asyncio.Future[None] | None = None
         self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
@@ -148,11 +150,14 @@ class Committer:
             return SpoolBroken(f"The spool failed: {type(error).__name__}: {error}.")
 
     def _tidy(self) -> None:
-        """Prune in small steps, as long as nobody waits."""
+        """Prune in small steps, as long as nobody waits; leave a sign of life now and then."""
         try:
             while not self._broken and self._store.tidy(self._retention_ms):
                 if not self._groups.empty():
                     break
+            if not self._broken and time.monotonic() - self._signed_at > _SIGN_SECONDS:
+                self._signed_at = time.monotonic()
+                self._store.probe()
         except SpoolUnavailable as error:
             self._loop.call_soon_threadsafe(self._answer, [], error)
 

@@ -55,6 +55,11 @@ CREATE TABLE book (
 ) WITHOUT ROWID;
 """
 
+# Added later, to spools of the same format: who does not know it leaves it alone.
+_ABSENCES: Final = """
+CREATE TABLE IF NOT EXISTS absence (since INTEGER NOT NULL, until INTEGER NOT NULL)
+"""
+
 
 def spool_path(url: str) -> Path:
     """Return the file of a `sqlite:///` *url*; three slashes are relative, four absolute.
@@ -99,6 +104,7 @@ def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT}; COMMIT;"
             )
+        connection.execute(_ABSENCES)
         if connection.execute("SELECT count(*) FROM spool").fetchone() == (0,):
             connection.execute("INSERT INTO spool VALUES (?, ?, NULL)", (spool_id, now))
         for pragma in (

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SEPARATOR = b",\n"
 
+PATIENCE_MS = 4 * 3_600_000
+"""How long Segment tries a webhook again (its documentation of destinations)."""
+
 
 class Reject(NamedTuple):
     """One element that was authentic and is no event, kept with the reason."""
@@ -133,6 +136,15 @@ class Replay(NamedTuple):
             and self.first <= position <= self.last
             and self.since <= received_at < self.until
         )
+
+
+class Absence(NamedTuple):
+    """A time in which no receiver ran, longer than `PATIENCE_MS`."""
+
+    since: int
+    """The last sign of the receiver before, in milliseconds since 1970."""
+    until: int
+    """When the next one began."""
 
 
 class KeptReject(NamedTuple):

@@ -11,10 +11,30 @@ from tap_segment_webhook.errors import SpoolUnusable
 from tap_segment_webhook.event import CODES
 from tap_segment_webhook.spool.consumers import Consumers
 from tap_segment_webhook.spool.layout import open_for_reading, spool_path
-from tap_segment_webhook.spool.model import Block, Counts, Holding, KeptReject
+from tap_segment_webhook.spool.model import Absence, Block, Counts, Holding, KeptReject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_PAUSES = """
+SELECT max(received_at - before), max(received_at) FROM (
+    SELECT received_at, lag(received_at) OVER (ORDER BY position) AS before FROM block
+)
+"""
+
+
+class Signs(NamedTuple):
+    """When something last happened; times in milliseconds since 1970."""
+
+    receiver_at: int
+    """When a receiver certainly ran; one that runs leaves a sign every minute."""
+    event_at: int | None
+    """When the last retained event was committed."""
+    longest_pause: int | None
+    """The longest time between two commits that are retained, in milliseconds."""
+    absences: list[Absence]
+    """When no receiver ran for too long, oldest first."""
 
 
 class Found(NamedTuple):
@@ -130,6 +150,16 @@ class Reader:
         """Return the counts of every source since the spool was created."""
         rows = self._connection.execute("SELECT * FROM book ORDER BY source")
         return {source: Counts(*counts) for source, *counts in rows}
+
+    def signs(self) -> Signs:
+        """Return the traces that the receiver and its visitors have left."""
+        execute = self._connection.execute
+        ((last_sign,),) = execute("SELECT ifnull(probed_at, created_at) FROM spool")
+        ((pause, last_event),) = execute(_PAUSES)
+        absences = []
+        if execute("SELECT 1 FROM sqlite_master WHERE name = 'absence'").fetchone():
+            absences = [Absence(*row) for row in execute("SELECT * FROM absence ORDER BY since")]
+        return Signs(max(last_sign, last_event or 0), last_event, pause, absences)
 
     def rejects(self) -> Iterator[KeptReject]:
         """Yield the kept rejects, oldest first."""

@@ -19,7 +19,14 @@ from tap_segment_webhook.event import DIGEST_BYTES
 from tap_segment_webhook.spool.consumers import Consumers
 from tap_segment_webhook.spool.layout import diagnose, open_for_writing, spool_path
 from tap_segment_webhook.spool.lock import Lock
-from tap_segment_webhook.spool.model import Block, Counts, KeptReject, Received
+from tap_segment_webhook.spool.model import (
+    PATIENCE_MS,
+    Absence,
+    Block,
+    Counts,
+    KeptReject,
+    Received,
+)
 from tap_segment_webhook.spool.window import Window
 
 if TYPE_CHECKING:
@@ -40,6 +47,11 @@ _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
 _INSERT_RECENT: Final = "INSERT INTO recent VALUES (?, ?)"
 _PUT_BOOK: Final = "INSERT OR REPLACE INTO book VALUES (?, ?, ?, ?, ?, ?)"
+
+_LAST_STORED: Final = (
+    "SELECT ifnull((SELECT received_at FROM block ORDER BY position DESC LIMIT 1), 0)"
+)
+_LAST_SIGN: Final = "SELECT max(created_at, ifnull(probed_at, 0)) FROM spool"
 
 # The usual commit as one statement, which is one transaction: the thread then waits for Python's
 # global lock once, not five times, each behind a busy event loop.
@@ -103,6 +115,7 @@ class Store:
             self.books = {source: Counts(*rest) for source, *rest in execute("SELECT * FROM book")}
             self.head = sum(counts.stored for counts in self.books.values())
             (last,) = execute("SELECT ifnull(max(position), 0) FROM block").fetchone()
+            (self.stored_at,) = execute(_LAST_STORED).fetchone()
             (self.rejects,) = execute("SELECT count(*) FROM reject").fetchone()
             (self._mark,) = execute("SELECT ifnull(max(mark), 0) FROM recent").fetchone()
             self._window = Window(window_events or 0)
@@ -170,15 +183,31 @@ class Store:
                 connection.executemany(_INSERT_RECENT, [recent] if digests else ())
                 connection.executemany(_PUT_BOOK, touched)
         if blocks:
-            self.head = blocks[-1].position
+            self.head, self.stored_at = blocks[-1].position, now
         if digests:
             self._window.add(digests, mark)
             self._mark = mark
         self.books = books
         self.rejects += len(rejects)
 
+    def begin_receiving(self) -> Absence | None:
+        """Note that a receiver runs from now on; return the absence before it, if there was one.
+
+        Raises:
+            SpoolUnavailable: it could not be noted.
+        """
+        now = now_ms()
+        (sign,) = self._connection.execute(_LAST_SIGN).fetchone()
+        seen = max(sign, self.stored_at)
+        absence = Absence(seen, now) if now - seen > PATIENCE_MS else None
+        with self._transaction() as connection:
+            if absence is not None:
+                connection.execute("INSERT INTO absence VALUES (?, ?)", absence)
+            connection.execute("UPDATE spool SET probed_at = ?", (now,))
+        return absence
+
     def probe(self) -> None:
-        """Commit something small, to learn whether a commit would succeed now.
+        """Commit a sign of life, also to learn whether a commit would succeed now.
 
         Raises:
             SpoolUnavailable: it would not.
