@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 SCRIPT = clients.LOCKED / "deliver.mjs"
 WEBHOOK, EXTENSIBLE, AUDIENCES = "webhook", "webhook-extensible", "webhook-audiences"
 METHODS = ("POST", "PUT", "PATCH")
-NO_AUTH = {"dynamicAuthSettings": {"oauth": {"type": "noAuth"}}}
-BEARER = {"dynamicAuthSettings": {"bearer": {"bearerToken": SECRET}}}
-SIGNED = {
+NO_AUTH: Event = {"dynamicAuthSettings": {"oauth": {"type": "noAuth"}}}
+BEARER: Event = {"dynamicAuthSettings": {"bearer": {"bearerToken": SECRET}}}
+SIGNED: dict[str, Event] = {
     WEBHOOK: {"sharedSecret": SECRET},
     EXTENSIBLE: {"sharedSecret": SECRET, **NO_AUTH},
     AUDIENCES: {"sharedSecret": SECRET},
 }
 # What a reader of JSON may get wrong, as far as JavaScript can send it.
-UNUSUAL = {"context": {"whole": EMOJI, "tenth": 0.1, "tiny": 5e-324, "in": NESTED}}
+UNUSUAL: Event = {"context": {"whole": EMOJI, "tenth": 0.1, "tiny": 5e-324, "in": NESTED}}
 
 
 @pytest.mark.parametrize("destination", SIGNED)

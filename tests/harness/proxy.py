@@ -1,0 +1,105 @@
+"""A line between a client and the receiver that can be cut at the worst moment."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from harness.receiver import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from harness.receiver import Receiver
+    from typing_extensions import Self
+
+_READ_BYTES = 65536
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+
+
+class Proxy:
+    """Passes on to *receiver*, wherever it listens at the moment, inside a `with` block.
+
+    *let_through* is asked about each answer before the client sees a byte of
+    it, with its status and how many came before; if it says no, the client
+    loses the connection instead. It is asked about one at a time.
+    """
+
+    def __init__(self, receiver: Receiver, let_through: Callable[[int, int], bool]) -> None:
+        self.receiver = receiver
+        self.statuses: list[int] = []
+        self._let_through = let_through
+        self._asking = threading.Lock()
+        self._listener = socket.create_server((HOST, 0))
+        self._accepting = threading.Thread(target=self._accept)
+        self._open: set[socket.socket] = set()
+
+    @property
+    def url(self) -> str:
+        """Where clients send to."""
+        return f"http://{HOST}:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._accepting.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _shut(self._listener)
+        self._accepting.join()
+        for each in list(self._open):
+            _shut(each)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        """Pass everything on until either side, or we, end the connection."""
+        with (
+            suppress(OSError),
+            client,
+            socket.create_connection((HOST, self.receiver.port)) as server,
+        ):
+            self._open |= {client, server}
+            forth = threading.Thread(target=_pass_on, args=(client, server), daemon=True)
+            forth.start()
+            while (answer := server.recv(_READ_BYTES)) and self._may_pass(answer):
+                client.sendall(answer)
+            _shut(client)
+            _shut(server)
+            forth.join()
+            self._open -= {client, server}
+
+    def _may_pass(self, answer: bytes) -> bool:
+        match = _STATUS.match(answer)
+        if match is None:  # the rest of one
+            return True
+        with self._asking:
+            before = len(self.statuses)
+            self.statuses.append(int(match[1]))
+            return self._let_through(int(match[1]), before)
+
+
+def _pass_on(client: socket.socket, server: socket.socket) -> None:
+    with suppress(OSError):
+        while request := client.recv(_READ_BYTES):
+            server.sendall(request)
+    _shut(server)
+
+
+def _shut(connection: socket.socket) -> None:
+    """End *connection*, so that who waits for it stops waiting."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
