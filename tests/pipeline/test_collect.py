@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from harness import sdks
 from harness.deliveries import EMOJI, NESTED, NUMBERS, decode, events
 from harness.pipeline import deliver
 from harness.rows import OBJECTS, assert_equal, expected, plain
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from harness.rows import Row
 
     MakePipeline = Callable[..., Pipeline]
+
+KEY = "not-a-real-key"
 
 # Fields of an event that are not the usual ones, and the columns that do not simply repeat them.
 UNUSUAL: tuple[tuple[str, Event, Row], ...] = (
@@ -87,6 +90,20 @@ def test_objects_can_arrive_as_json_text(pipeline: MakePipeline) -> None:
             row[column] = row[column] and decode(row[column])
     rows = [*map(expected, sent[0]), *(expected(event) | other for event, other in sent[1])]
     assert_equal(tables, rows)
+
+
+def test_every_field_of_every_call_of_an_sdk_is_in_its_row(pipeline: MakePipeline) -> None:
+    """What Segment's SDK for Python was told to send is what the tables hold."""
+    flow = pipeline(write_key=KEY)
+    calls = sdks.told(300)
+    since = sdks.now()
+    with flow.receiver as receiver:
+        given_up = sdks.ANALYTICS_PYTHON.send(receiver.base_url, KEY, calls)
+
+    flow.collect()
+
+    assert given_up == []
+    sdks.assert_arrived(flow.tables(), sdks.ANALYTICS_PYTHON, calls, since)
 
 
 def test_running_again_changes_nothing(pipeline: MakePipeline) -> None:
