@@ -1,0 +1,231 @@
+"""Whatever is sent to the receiver, it neither fails, nor says yes to what it does not keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from base64 import b64encode
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import schemathesis
+import yaml
+from harness import deliveries
+from harness.receiver import HOST, SECRET, Receiver
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tap_segment_webhook.call import CALLS
+from tap_segment_webhook.spool.model import Counts
+from tap_segment_webhook.spool.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemathesis import Case
+
+KEY = "not-a-real-key"
+BASIC = {"Authorization": f"Basic {b64encode(f'{KEY}:'.encode()).decode()}"}
+MEMORY_BYTES = 200 << 20
+DESCRIPTION = Path(__file__).parents[2] / "tap-segment-webhook" / "openapi.yml"
+API = schemathesis.openapi.from_dict(yaml.safe_load(DESCRIPTION.read_text("utf-8")))
+OPERATIONS = [found.ok() for found in API.get_all_operations() if isinstance(found, Ok)]
+TAKING = [each for each in OPERATIONS if each.path not in ("/health", "/metrics")]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 1000 if "SOAK_ROUNDS" in os.environ else 12
+ATTACK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """Give a receiver; at the end its books balance, it has said nothing odd and is small."""
+    sources = [{"name": "open", "allow_unsigned": True}]
+    with Receiver(
+        tmp_path_factory.mktemp("hostile"), write_key=KEY, sources=sources, integration_name="Us"
+    ) as running:
+        yield running
+
+        assert running.get("/health").status_code == 200
+        for counts in books(running).values():
+            assert counts.received == sum(counts[1:])
+        assert running.memory_peak() < MEMORY_BYTES
+        assert "Traceback" not in running.log
+
+
+def books(receiver: Receiver) -> dict[str, Counts]:
+    """Return the counts of each source."""
+    with closing(Reader(receiver.spool_url)) as reader:
+        return reader.books()
+
+
+def total(receiver: Receiver) -> Counts:
+    """Return the counts of all sources together."""
+    counts = Counts()
+    for each in books(receiver).values():
+        counts = counts.plus(each)
+    return counts
+
+
+def test_description_names_every_path() -> None:
+    """What is not described would not be attacked."""
+    paths = {operation.path for operation in OPERATIONS}
+
+    assert paths == {
+        *("/webhook", "/webhook/{source}", "/health", "/metrics"),
+        *("/v1/{call}", "/v1/batch", "/v1/b", "/v1/import", "/v1/m"),
+        *("/v1/pixel/{call}", "/v1/projects/{write_key}/settings"),
+    }
+    described = API["/v1/{call}"]["POST"].definition.raw
+    assert described["requestBody"]["required"] is True
+    enum = yaml.safe_load(DESCRIPTION.read_text("utf-8"))["paths"]["/v1/{call}"]["parameters"][0]
+    assert {*enum["schema"]["enum"]} == {*CALLS, *(name[0] for name in CALLS)}
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("operation", TAKING, ids=lambda operation: operation.label)
+def test_every_answer_is_as_described(receiver: Receiver, operation: Any, mode: Any) -> None:
+    """To what fits the description, and to what does not; and a 200 never says yes in vain."""
+    session = requests.Session()
+    before = total(receiver)
+    said = Counts()
+    kept = 0
+
+    @ATTACK
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def attack(case: Case[Any]) -> None:
+        nonlocal said, kept
+        if operation.path == "/webhook/{source}":
+            case.path_parameters["source"] = "open"
+        key = BASIC if operation.path.startswith("/v1") else {}
+        answer = case.call(base_url=receiver.base_url, session=session, headers=key)
+        case.validate_response(answer, checks=CHECKS)
+        if answer.status_code == 200 and "received" in answer.text:
+            counts = json.loads(answer.content)
+            said = said.plus(Counts(*(counts[name] for name in Counts._fields)))
+        elif answer.status_code == 400 or "/pixel/" in operation.path:
+            kept += 1
+
+    attack()
+
+    booked = total(receiver)
+    entered = Counts(*(now - then for now, then in zip(booked, before, strict=True)))
+    if not kept:
+        assert entered == said
+    else:
+        assert said.received <= entered.received <= said.received + kept
+        assert entered.stored >= said.stored
+
+
+@ATTACK
+@given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
+def test_bytes_that_are_no_http_cost_nothing(receiver: Receiver, noise: bytes) -> None:
+    """They are answered 400 or cut off."""
+    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
+        connection.sendall(noise + b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 2"))
+    assert not answer.startswith(b"HTTP/1.1 5")
+
+
+@ATTACK
+@given(st.data())
+def test_tampered_delivery_is_refused(receiver: Receiver, data: st.DataObject) -> None:
+    """One bit of body or signature is enough, and nothing is kept of it."""
+    event = {"type": "track", "event": "Order Completed", "userId": "usr_1", "messageId": "m-1"}
+    body = bytearray(deliveries.encode(event))
+    headers = deliveries.Delivery(bytes(body), bytes(body)).headers(SECRET)
+    signature = bytearray(headers["X-Signature"].encode())
+    part = data.draw(st.sampled_from([body, signature]))
+    place = data.draw(st.integers(0, len(part) - 1))
+    mask = data.draw(st.integers(1, 127))
+    if part is signature:
+        digits = b"0123456789abcdef"
+        part[place] = digits[(digits.index(part[place]) + 1 + mask % 15) % 16]
+    else:
+        part[place] ^= mask
+    before = total(receiver)
+
+    answer = receiver.post(bytes(body), {**headers, "X-Signature": signature.decode()})
+
+    assert answer.status_code == 401
+    assert total(receiver) == before
+
+
+def test_replayed_delivery_is_stored_once(receiver: Receiver) -> None:
+    """A signature has no time in it: only the id tells a second one."""
+    event = {"type": "track", "event": "x", "userId": "u", "messageId": "replayed"}
+    delivery = deliveries.Delivery(deliveries.encode(event), deliveries.encode(event))
+
+    answers = [receiver.deliver(delivery).json() for _ in range(20)]
+
+    assert [answer["stored"] for answer in answers] == [1] + 19 * [0]
+    assert sum(answer["duplicate"] for answer in answers) == 19
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("//webhook", "/webhook//", "/webhook/../metrics", "/./webhook", "/webhook;x=1"),
+        *("/webhook%00", "/webhook/%2e%2e/metrics", "/WEBHOOK", "/webhook/op%65n/", "/v1"),
+        *("/v1/../webhook", "/v1//batch", "/v1/batch%2f", "/v1/batch;", "/v1/pixel/../batch"),
+        *("/v1/projects/../settings", "/v1/projects//settings", "/v1/projects/%00/settings"),
+        *("/etc/passwd", "/%", "/\\webhook", "*", "http://127.0.0.1/webhook/none"),
+    ],
+)
+def test_odd_paths_lead_nowhere(receiver: Receiver, path: str) -> None:
+    """Sent as they are, which no ordinary client does."""
+    body = b'{"type":"track","userId":"u","event":"x"}'
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n"
+        f"Authorization: {BASIC['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = total(receiver)
+    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert total(receiver) == before
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nContent-Length: 50\r\n",
+        b"Content-Length: 50\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+    ],
+)
+def test_ambiguous_length_is_never_two_requests(receiver: Receiver, head: bytes) -> None:
+    """A proxy and we must not read different requests from the same bytes."""
+    smuggled = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /webhook/open HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n0\r\n\r\n" + smuggled
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert b"segment_receiver_" not in answer
+    assert not answer.startswith(b"HTTP/1.1 5")
