@@ -28,6 +28,8 @@ from tap_segment_webhook.spool.erasure import Erasure, Found
 from tap_segment_webhook.spool.layout import spool_path
 from tap_segment_webhook.spool.model import Counts, KeptReject, Replay
 from tap_segment_webhook.spool.reader import Reader
+from tap_segment_webhook.spool.salvage import Salvaged
+from tap_segment_webhook.spool.salvage import salvage as salvage_spool
 from tap_segment_webhook.spool.store import Store, now_ms
 from tap_segment_webhook.tap import TapSegmentWebhook
 
@@ -154,6 +156,20 @@ def ids(settings: Settings) -> None:
     with _plainly(), closing(_open_reader(settings)) as reader:
         for lines in list_ids(reader, now_ms()):
             click.echo(lines, nl=False)
+
+
+@main.command()
+@with_settings
+def salvage(settings: Settings) -> None:
+    """Make a whole spool of a damaged one.
+
+    Everything is kept whose checksum is right; the positions of the rest are
+    printed. Pipelines go on where they were. The damaged file stays as it is,
+    under another name.
+    """
+    with _plainly():
+        _ensure_spool(settings)
+        click.echo(_salvaged(salvage_spool(settings.spool_url, now_ms())))
 
 
 @main.group()
@@ -459,6 +475,22 @@ def _describe(found: dict[str, Any]) -> str:
         lines.append(f"source {source}: {_balance(Counts(**books))}")
     lines += [f"WARNING: {warning}" for warning in found["warnings"]]
     lines.append(f"rejects kept: {found['rejects']:,}; spool: {found['spool_bytes']:,} bytes")
+    return "\n".join(lines)
+
+
+def _salvaged(found: Salvaged) -> str:
+    lines = [f"{found.events:,} events and {found.rejects:,} rejects saved."]
+    lines += [f"Lost: positions {first:,} to {last:,}." for first, last in found.lost]
+    if found.lost:
+        lines.append("A replay in Segment brings them back; they are no duplicates to the spool.")
+    if found.lost_rejects:
+        lines.append("Some rejects could not be read.")
+    if not found.same:
+        lines.append(
+            "The books or the identity could not be read: to pipelines it is a new spool, and "
+            "they emit all of it again."
+        )
+    lines.append(f"The damaged file is kept as {found.damaged}; delete it when it is of no use.")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tap_segment_webhook import timestamp
+from tap_segment_webhook.errors import SpoolUnusable
 from tap_segment_webhook.messages import write_lines
 from tap_segment_webhook.spool.store import now_ms
 
@@ -66,7 +67,19 @@ class Drain:
             stream.write_schema()
 
     def run(self, until: int) -> None:
-        """Emit everything up to the position *until*, then a STATE that says so."""
+        """Emit everything up to the position *until*, then a STATE that says so.
+
+        Raises:
+            SpoolUnusable: at some event; all before it are emitted, and the STATE says so.
+        """
+        try:
+            self._pass(until)
+        except SpoolUnusable:
+            self._write_state()
+            raise
+        self._write_state()
+
+    def _pass(self, until: int) -> None:
         with self._counting() as counters:
             for page in pages(self._reader.blocks(self._position, until)):
                 if self._stopped():
@@ -75,7 +88,6 @@ class Drain:
                 self._advance(page[-1].position)
             else:
                 self._advance(until)
-        self._write_state()
 
     def replay(self, replay: Replay) -> bool:
         """Emit again what *replay* names and was emitted before; no bookmark moves.
@@ -154,15 +166,24 @@ class Drain:
 
 
 def pages(blocks: Iterable[Block]) -> Iterator[list[Block]]:
-    """Group *blocks* into pages of a bounded size, a single larger block excepted."""
+    """Group *blocks* into pages of a bounded size, a single larger block excepted.
+
+    Where the next one cannot be read, they end so too, after all that came before it.
+    """
     page: list[Block] = []
     size = events = 0
-    for block in blocks:
-        if page and (size + len(block.body) > _PAGE_BYTES or events >= _PAGE_EVENTS):
-            yield page
-            page, size, events = [], 0, 0
-        page.append(block)
-        size += len(block.body)
-        events += len(block.codes)
+    failure = None
+    try:
+        for block in blocks:
+            if page and (size + len(block.body) > _PAGE_BYTES or events >= _PAGE_EVENTS):
+                yield page
+                page, size, events = [], 0, 0
+            page.append(block)
+            size += len(block.body)
+            events += len(block.codes)
+    except SpoolUnusable as error:
+        failure = error
     if page:
         yield page
+    if failure:
+        raise failure

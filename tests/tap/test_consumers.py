@@ -64,6 +64,15 @@ def test_each_spool_has_its_own(consumers: Consumers, tmp_path: Path) -> None:
     assert consumers.positions() == {"lake": 7}
 
 
+def test_file_that_a_power_cut_left_empty_is_none(consumers: Consumers, tmp_path: Path) -> None:
+    """Cut off in its very first write, it holds nobody yet, and can be written."""
+    (tmp_path / "spool.db-consumers").touch()
+
+    assert consumers.positions() == {}
+    consumers.register("lake")
+    assert consumers.positions() == {"lake": 0}
+
+
 def test_unreadable_confirmations_prune_nothing(tmp_path: Path, spool_url: str) -> None:
     """Who does not know what was confirmed deletes nothing, and goes on receiving."""
     with opened(spool_url) as store:

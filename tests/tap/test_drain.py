@@ -13,7 +13,7 @@ PAGE_EVENTS = 4096
 
 def block(position: int, codes: int, size: int) -> Block:
     """Return a block of *codes* events and *size* bytes that ends at *position*."""
-    return Block(position, "default", 0, "t" * codes, bytes(4 * codes), bytes(size))
+    return Block(position, "default", 0, "t" * codes, bytes(4 * codes), bytes(size), None)
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 100_000)), max_size=60))

@@ -74,11 +74,10 @@ def test_confirmed_events_are_shown_as_kept(commands: Commands, spool_url: str) 
 
 def test_slowest_consumer_decides_what_waits(commands: Commands, spool_url: str) -> None:
     """An event waits as long as anybody waits for it."""
+    fill(spool_url, events(3))
     with opened(spool_url) as store:
-        store.commit([])
         store.consumers.confirm("fast", 3, 0)
         store.consumers.confirm("slow", 1, 0)
-    fill(spool_url, events(3))
 
     found = status(commands)
 

@@ -160,6 +160,9 @@ class Committer:
                 self._store.probe()
         except SpoolUnavailable as error:
             self._loop.call_soon_threadsafe(self._answer, [], error)
+        except Exception as error:  # noqa: BLE001 - as in `_commit`: without this thread none is answered
+            broken = SpoolBroken(f"The spool failed: {type(error).__name__}: {error}.")
+            self._loop.call_soon_threadsafe(self._answer, [], broken)
 
     def _answer(self, group: list[_Job], outcome: list[Counts] | SpoolUnavailable) -> None:
         self.waiting_bytes -= sum(job.size for job in group)

@@ -115,6 +115,9 @@ class Consumers:
             return []
         try:
             with closing(sqlite3.connect(self._path, timeout=5)) as connection:
+                # A power cut in the very first write leaves a file without a table.
+                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                    return []
                 own = (self._spool_id,) if values is None else values
                 return connection.execute(query, own).fetchall()
         except sqlite3.Error as error:

@@ -20,12 +20,18 @@ from urllib.parse import quote
 
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
 
-FORMAT: Final = 1
-"""Kept in the file's `user_version`; a newer one is refused before any change."""
+FORMAT: Final = 2
+"""Kept in the file's `user_version`; a newer one is refused before any change.
+
+Format 1 had no `block.checksum`. It is read as it is, and becomes format 2
+when it is opened for writing; its blocks stay without a checksum.
+"""
 
 _APPLICATION_ID: Final = 0x5E67_E277  # tells a spool from any other SQLite file
 _BUSY_SECONDS: Final = 5
 _JOURNAL_BYTES: Final = 64 << 20  # what the log is cut back to after a burst
+
+SALVAGE: Final = "Stop the receiver and run `segment-receiver salvage`, which saves the rest."
 
 _TABLES: Final = """
 CREATE TABLE spool (id TEXT NOT NULL, created_at INTEGER NOT NULL, probed_at INTEGER);
@@ -35,7 +41,8 @@ CREATE TABLE block (
     received_at INTEGER NOT NULL,
     codes TEXT NOT NULL,
     lengths BLOB NOT NULL,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    checksum INTEGER
 );
 CREATE TABLE reject (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -60,6 +67,8 @@ _ABSENCES: Final = """
 CREATE TABLE IF NOT EXISTS absence (since INTEGER NOT NULL, until INTEGER NOT NULL)
 """
 
+_FROM_1_TO_2: Final = "ALTER TABLE block ADD COLUMN checksum INTEGER;"
+
 
 def spool_path(url: str) -> Path:
     """Return the file of a `sqlite:///` *url*; three slashes are relative, four absolute.
@@ -78,6 +87,7 @@ def spool_path(url: str) -> Path:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open the existing spool file at *path*; never writes it, never blocks its writer."""
+    _ensure_whole(path)
     connection = _connect(f"file:{quote(str(path.absolute()))}?mode=ro")
     try:
         check_format(connection, path)
@@ -92,16 +102,25 @@ def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
 
     A new file belongs to its user alone, since events are personal data.
     """
+    _ensure_whole(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise SpoolUnusable(f"{path} cannot be written: {error.strerror}.") from error
+    if (names := path.stat().st_nlink) > 1:
+        raise SpoolUnusable(
+            f"{path} has {names} names (hard links). By another name its log is not found, and "
+            "events would be lost. Remove the other one, or copy the file and use the copy."
+        )
     connection = _connect(f"file:{quote(str(path.absolute()))}?mode=rw")
     try:
-        if check_format(connection, path) == 0:
+        found = check_format(connection, path)
+        if found == 0:
             connection.execute("PRAGMA journal_mode = WAL")
+        if found < FORMAT:
+            tables = _FROM_1_TO_2 if found else _TABLES
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {tables} PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT}; COMMIT;"
             )
         connection.execute(_ABSENCES)
@@ -122,6 +141,19 @@ def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def being_salvaged(path: Path) -> Path:
+    """Return the file that a salvage writes, and that is there only while it does."""
+    return Path(f"{path}-salvage")
+
+
+def _ensure_whole(path: Path) -> None:
+    if being_salvaged(path).exists():
+        raise SpoolUnusable(
+            f"A salvage of {path} is under way, or was interrupted: then run "
+            "`segment-receiver salvage` again."
+        )
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> int:
@@ -148,9 +180,23 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def block_columns(connection: sqlite3.Connection) -> str:
+    """Return what to select of `block`, in the order of `model.Block`, in any format."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    checksum = "checksum" if version > 1 else "NULL"
+    return f"position, source, received_at, codes, lengths, body, {checksum}"
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether *error* says that the file is not what SQLite has written."""
+    return "malformed" in str(error) or "not a database" in str(error)
+
+
 def diagnose(error: sqlite3.Error) -> SpoolUnavailable:
     """Say what a failed write means: try again later, or trust nothing any more."""
     reason = str(error)
+    if is_damage(error):
+        return SpoolBroken(f"The spool is damaged: {reason}. {SALVAGE}")
     if "full" in reason:
         return SpoolUnavailable("The disk is full.", retry_after_seconds=30)
     if "locked" in reason or "busy" in reason:
@@ -160,8 +206,15 @@ def diagnose(error: sqlite3.Error) -> SpoolUnavailable:
 
 def _connect(uri: str) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
     except sqlite3.Error as error:
         raise SpoolUnusable(f"{uri} cannot be opened: {error}.") from error
+    # Else the error about damaged text would hold the text; a checksum tells of it without.
+    connection.text_factory = _text
+    return connection
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode(errors="replace")

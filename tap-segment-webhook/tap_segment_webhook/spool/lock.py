@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tap_segment_webhook.errors import SpoolUnusable
@@ -35,8 +36,9 @@ class Lock:
                 f"The spool is already written by {holder or 'another process'}. "
                 "Stop that one first, or choose another spool_url."
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} ({purpose})\n".encode(), 0)
+        with suppress(OSError):  # a full disk does not make it less of a lock
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"process {os.getpid()} ({purpose})\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process write."""

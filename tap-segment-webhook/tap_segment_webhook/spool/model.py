@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from tap_segment_webhook.event import digest, identity
 
@@ -68,18 +69,40 @@ class Block(NamedTuple):
     """The length of each event's body, 32 bits little-endian."""
     body: bytes
     """The bodies, separated by `SEPARATOR`, so that any SQLite tool can show them."""
+    checksum: int | None
+    """The CRC-32 of all the rest; None if it was written by format 1, which had none."""
 
     @classmethod
     def of(cls, position: int, source: str, received_at: int, events: list[Event]) -> Block:
         """Make the block whose last event has *position*."""
         codes, _, bodies = zip(*events, strict=True)
-        return cls(
+        block = cls(
             position,
             source,
             received_at,
             "".join(codes),
             struct.pack(f"<{len(bodies)}I", *map(len, bodies)),
             SEPARATOR.join(bodies),
+            None,
+        )
+        return block._replace(checksum=block.computed())
+
+    def computed(self) -> int:
+        """Return what `checksum` has to be."""
+        head = f"{self.position} {self.received_at} {self.source} {self.codes}"
+        return crc32(self.body, crc32(self.lengths, crc32(head.encode())))
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether it is what was written, as far as its checksum or its lengths can tell."""
+        if [type(self.codes), type(self.lengths), type(self.body)] != [str, bytes, bytes]:
+            return False  # a damaged record may hold anything
+        if self.checksum is not None:
+            return self.checksum == self.computed()
+        return (
+            len(self.lengths) == 4 * len(self.codes)
+            and sum(self.sizes()) + len(SEPARATOR) * (len(self.codes) - 1) == len(self.body)
+            and bool(self.codes)
         )
 
     @property

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections import Counter, defaultdict
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_segment_webhook.errors import SpoolUnusable
+from tap_segment_webhook.errors import SpoolDamaged, SpoolUnusable
 from tap_segment_webhook.event import CODES
 from tap_segment_webhook.spool.consumers import Consumers
-from tap_segment_webhook.spool.layout import open_for_reading, spool_path
+from tap_segment_webhook.spool.layout import (
+    SALVAGE,
+    block_columns,
+    is_damage,
+    open_for_reading,
+    spool_path,
+)
 from tap_segment_webhook.spool.model import Absence, Block, Counts, Holding, KeptReject
 
 if TYPE_CHECKING:
@@ -69,16 +76,23 @@ class Reader:
     writer's log could not be folded back into the file and would grow.
 
     Raises:
-        SpoolUnusable: the file is no spool, or of a newer format.
+        SpoolUnusable: the file is no spool, or of a newer format; later, it cannot be read.
+        SpoolDamaged: here or later, what was to be read is not what was written.
     """
 
     def __init__(self, url: str) -> None:
-        path = spool_path(url)
+        self._path = path = spool_path(url)
         self._connection = open_for_reading(path)
         try:
-            (self.spool_id,) = self._connection.execute("SELECT id FROM spool").fetchone()
-        except (sqlite3.Error, TypeError) as error:
+            with self._told():
+                self._block_columns = block_columns(self._connection)
+                (self.spool_id,) = self._connection.execute("SELECT id FROM spool").fetchone()
+        except TypeError as error:
+            self._connection.close()
             raise SpoolUnusable(f"{path} has no identity: {error}.") from error
+        except BaseException:
+            self._connection.close()
+            raise
         self.consumers = Consumers(path, self.spool_id)
 
     def close(self) -> None:
@@ -87,26 +101,41 @@ class Reader:
 
     def head(self) -> int:
         """Return the last position given out, 0 if none ever was."""
-        (head,) = self._connection.execute("SELECT ifnull(sum(stored), 0) FROM book").fetchone()
+        with self._told():
+            (head,) = self._connection.execute("SELECT ifnull(sum(stored), 0) FROM book").fetchone()
         return int(head)
 
     def oldest(self) -> int | None:
         """Return the lowest position still retained, or None."""
-        row = self._connection.execute(
-            "SELECT position - length(codes) + 1 FROM block ORDER BY position LIMIT 1"
-        ).fetchone()
+        with self._told():
+            row = self._connection.execute(
+                "SELECT position - length(codes) + 1 FROM block ORDER BY position LIMIT 1"
+            ).fetchone()
         return row and int(row[0])
 
     def blocks(self, after: int, until: int) -> Iterator[Block]:
-        """Yield the blocks that hold an event with *after* < position <= *until*, in order."""
+        """Yield the blocks that hold an event with *after* < position <= *until*, in order.
+
+        Raises:
+            SpoolDamaged: what comes next is not what was written.
+        """
         position = after
+        query = (
+            f"SELECT {self._block_columns} FROM block"  # noqa: S608 - a constant of ours
+            " WHERE position > ? ORDER BY position LIMIT 1"
+        )
         while position < until:
-            row = self._connection.execute(
-                "SELECT * FROM block WHERE position > ? ORDER BY position LIMIT 1", (position,)
-            ).fetchone()
+            with self._told(f" after position {position}"):
+                row = self._connection.execute(query, (position,)).fetchone()
             if row is None:
                 return
             block = Block(*row)
+            if not block.is_intact:
+                raise SpoolDamaged(
+                    f"The spool {self._path} is damaged: the events after position {position}, up "
+                    f"to {block.position}, are not as they were written. They are not passed on. "
+                    f"{SALVAGE}"
+                )
             position = block.position
             yield block
 
@@ -118,68 +147,102 @@ class Reader:
         """
         counts: Counter[str] = Counter()
         first = last = 0
-        for position, received_at, block_codes in self._connection.execute(
-            "SELECT position, received_at, codes FROM block ORDER BY position"
-        ):
-            found = Counter(code for code in block_codes if code in codes)
-            if found and since <= received_at < until:
-                counts += found
-                first = first or position - len(block_codes) + 1
-                last = position
+        with self._told():
+            for position, received_at, block_codes in self._connection.execute(
+                "SELECT position, received_at, codes FROM block ORDER BY position"
+            ):
+                found = Counter(code for code in block_codes if code in codes)
+                if found and since <= received_at < until:
+                    counts += found
+                    first = first or position - len(block_codes) + 1
+                    last = position
         return Found(counts, first, last)
 
     def holdings(self, floor: int) -> dict[str, Holding]:
         """Return what is retained of each stream, where all up to *floor* is confirmed."""
         found: defaultdict[str, Holding] = defaultdict(Holding)
-        for row in self._connection.execute(
-            "SELECT position, source, received_at, codes, lengths, x'' FROM block ORDER BY position"
-        ):
-            block = Block(*row)
-            for position, (code, size) in enumerate(
-                zip(block.codes, block.sizes(), strict=True), block.first_position
+        with self._told():
+            for row in self._connection.execute(
+                "SELECT position, source, received_at, codes, lengths, x'', NULL FROM block"
+                " ORDER BY position"
             ):
-                waiting, total, oldest, confirmed = found[code]
-                found[code] = (
-                    Holding(waiting, total, oldest, confirmed + 1)
-                    if position <= floor
-                    else Holding(waiting + 1, total + size, oldest or block.received_at, confirmed)
-                )
+                _count(Block(*row), floor, found)
         return {name: found[code] for name, code in CODES.items()}
 
     def books(self) -> dict[str, Counts]:
         """Return the counts of every source since the spool was created."""
-        rows = self._connection.execute("SELECT * FROM book ORDER BY source")
+        with self._told():
+            rows = self._connection.execute("SELECT * FROM book ORDER BY source").fetchall()
         return {source: Counts(*counts) for source, *counts in rows}
 
     def signs(self) -> Signs:
         """Return the traces that the receiver and its visitors have left."""
         execute = self._connection.execute
-        ((last_sign,),) = execute("SELECT ifnull(probed_at, created_at) FROM spool")
-        ((pause, last_event),) = execute(_PAUSES)
         absences = []
-        if execute("SELECT 1 FROM sqlite_master WHERE name = 'absence'").fetchone():
-            absences = [Absence(*row) for row in execute("SELECT * FROM absence ORDER BY since")]
+        with self._told():
+            ((last_sign,),) = execute("SELECT ifnull(probed_at, created_at) FROM spool")
+            ((pause, last_event),) = execute(_PAUSES)
+            if execute("SELECT 1 FROM sqlite_master WHERE name = 'absence'").fetchone():
+                rows = execute("SELECT * FROM absence ORDER BY since")
+                absences = [Absence(*row) for row in rows]
         return Signs(max(last_sign, last_event or 0), last_event, pause, absences)
 
     def rejects(self) -> Iterator[KeptReject]:
         """Yield the kept rejects, oldest first."""
         number = 0
-        while row := self._connection.execute(
-            "SELECT * FROM reject WHERE number > ? ORDER BY number LIMIT 1", (number,)
-        ).fetchone():
+        while True:
+            with self._told(f" after reject {number}"):
+                row = self._connection.execute(
+                    "SELECT * FROM reject WHERE number > ? ORDER BY number LIMIT 1", (number,)
+                ).fetchone()
+            if row is None:
+                return
             reject = KeptReject(*row)
             number = reject.number
             yield reject
 
     def count_rejects(self) -> int:
         """Return how many rejects are kept."""
-        (count,) = self._connection.execute("SELECT count(*) FROM reject").fetchone()
+        with self._told():
+            (count,) = self._connection.execute("SELECT count(*) FROM reject").fetchone()
         return int(count)
 
     def size(self) -> int:
         """Return how many bytes of the file are in use."""
-        (used,) = self._connection.execute(
-            "SELECT (page_count - freelist_count) * page_size"
-            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-        ).fetchone()
+        with self._told():
+            (used,) = self._connection.execute(
+                "SELECT (page_count - freelist_count) * page_size"
+                " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+            ).fetchone()
         return int(used)
+
+    @contextmanager
+    def _told(self, where: str = "") -> Iterator[None]:
+        """Say what a failed read means, and *where* it failed."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise SpoolDamaged(
+                    f"The spool {self._path} is damaged{where}: {error}. {SALVAGE}"
+                ) from error
+            raise SpoolUnusable(
+                f"The spool {self._path} cannot be read{where}: {error}."
+            ) from error
+
+
+def _count(block: Block, floor: int, found: defaultdict[str, Holding]) -> None:
+    """Add the events of *block* to what was *found* of each stream, by code."""
+    try:
+        sizes = block.sizes()
+    except (struct.error, TypeError):
+        return  # damaged: `blocks` refuses it, and says which positions those are
+    for position, (code, size) in enumerate(
+        zip(block.codes, sizes, strict=True), block.first_position
+    ):
+        waiting, total, oldest, confirmed = found[code]
+        found[code] = (
+            Holding(waiting, total, oldest, confirmed + 1)
+            if position <= floor
+            else Holding(waiting + 1, total + size, oldest or block.received_at, confirmed)
+        )

@@ -6,6 +6,7 @@ follows it survives `kill -9` and a power cut. All or nothing of it is kept.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import DIGEST_BYTES
 from tap_segment_webhook.spool.consumers import Consumers
-from tap_segment_webhook.spool.layout import diagnose, open_for_writing, spool_path
+from tap_segment_webhook.spool.layout import SALVAGE, diagnose, open_for_writing, spool_path
 from tap_segment_webhook.spool.lock import Lock
 from tap_segment_webhook.spool.model import (
     PATIENCE_MS,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     _BySource = dict[str, list[tuple[Received, Counts]]]
 
+_log = logging.getLogger("segment-receiver")
+
 MAX_BLOCK_BYTES: Final = 256 << 10  # what a reader holds at once, unless one event is larger
 _RESERVE_BYTES: Final = 64 << 20  # 503 before the disk is full: SQLite needs room to tidy up
 _MEASURE_SECONDS: Final = 1.0
@@ -43,7 +46,7 @@ _PRUNE_BLOCKS: Final = 64
 _FORGET_ROWS: Final = 1000
 _ONE_STORED: Final = Counts(1, 1)
 
-_INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
 _INSERT_RECENT: Final = "INSERT INTO recent VALUES (?, ?)"
 _PUT_BOOK: Final = "INSERT OR REPLACE INTO book VALUES (?, ?, ?, ?, ?, ?)"
@@ -55,15 +58,16 @@ _LAST_SIGN: Final = "SELECT max(created_at, ifnull(probed_at, 0)) FROM spool"
 
 # The usual commit as one statement, which is one transaction: the thread then waits for Python's
 # global lock once, not five times, each behind a busy event loop.
-_TAKE_IN: Final = "INSERT INTO temp.intake VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TAKE_IN: Final = "INSERT INTO temp.intake VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INTAKE: Final = """
 CREATE TEMP VIEW intake AS SELECT
     0 AS position, 0 AS source, 0 AS received_at, 0 AS codes, 0 AS lengths, 0 AS body,
-    0 AS mark, 0 AS digests,
+    0 AS checksum, 0 AS mark, 0 AS digests,
     0 AS received, 0 AS stored, 0 AS duplicate, 0 AS filtered, 0 AS rejected;
 CREATE TEMP TRIGGER take_in INSTEAD OF INSERT ON intake BEGIN
-    INSERT INTO block
-        VALUES (new.position, new.source, new.received_at, new.codes, new.lengths, new.body);
+    INSERT INTO block VALUES (
+        new.position, new.source, new.received_at, new.codes, new.lengths, new.body, new.checksum
+    );
     INSERT INTO recent VALUES (new.mark, new.digests);
     INSERT OR REPLACE INTO book VALUES (
         new.source, new.received, new.stored, new.duplicate, new.filtered, new.rejected
@@ -102,7 +106,11 @@ class Store:
         self._lock = Lock(Path(f"{self._path}-lock"), purpose)
         try:
             self._connection = open_for_writing(self._path, str(uuid.uuid4()), now_ms())
-            self._load(dedup_window_events)
+            try:
+                self._load(dedup_window_events)
+            except BaseException:
+                self._connection.close()
+                raise
         except BaseException:
             self._lock.release()
             raise
@@ -126,15 +134,43 @@ class Store:
                 for mark, digests in execute("SELECT * FROM recent ORDER BY mark"):
                     self._window.add(_cut(digests), mark)
         except (sqlite3.Error, TypeError) as error:
-            raise SpoolUnusable(f"The spool {self._path} cannot be read: {error}.") from error
+            raise SpoolUnusable(
+                f"The spool {self._path} cannot be read: {error}. {SALVAGE}"
+            ) from error
         if last > self.head:
             raise SpoolUnusable(
                 f"The spool {self._path} holds position {last}, its books end at {self.head}: "
-                "another program changed it. Move it away and keep it; a new one is made."
+                f"another program changed it, or the disk did. {SALVAGE}"
             )
-        self._inode = self._path.stat().st_ino
+        self._inodes = self._find_files()
         self._measured_at = 0.0
         self.used_bytes = self._measure()
+        self.consumers = Consumers(self._path, self.spool_id)
+        self._ensure_it_never_went_back()
+
+    def _ensure_it_never_went_back(self) -> None:
+        """Take a new identity if positions that a pipeline has confirmed were not given out yet.
+
+        A backup was put in our place, or the disk lost what it had synced. With
+        the old identity the pipeline would pass over what gets those positions
+        next; with a new one it takes its state for another spool's and starts anew.
+        """
+        try:
+            confirmed = max(self.consumers.positions().values(), default=0)
+        except SpoolUnavailable:
+            return  # and none is confirmed, as far as anybody can tell
+        if confirmed <= self.head:
+            return
+        _log.error(
+            "The spool %s ends at position %d, but a pipeline has confirmed %d: it is older than "
+            "it was. It gets a new identity, so that the next run emits all that is retained.",
+            self._path,
+            self.head,
+            confirmed,
+        )
+        with self._transaction() as connection:
+            connection.execute("UPDATE spool SET id = ?", (str(uuid.uuid4()),))
+        (self.spool_id,) = self._connection.execute("SELECT id FROM spool").fetchone()
         self.consumers = Consumers(self._path, self.spool_id)
 
     def close(self) -> None:
@@ -229,10 +265,13 @@ class Store:
 
     def _prune(self, floor: int, before: int) -> int:
         last, blocks = 0, 0
-        for position, received_at in self._connection.execute(
-            "SELECT position, received_at FROM block WHERE position <= ? ORDER BY position LIMIT ?",
-            (floor, _PRUNE_BLOCKS),
-        ).fetchall():
+        with self._diagnosed():
+            oldest = self._connection.execute(
+                "SELECT position, received_at FROM block WHERE position <= ?"
+                " ORDER BY position LIMIT ?",
+                (floor, _PRUNE_BLOCKS),
+            ).fetchall()
+        for position, received_at in oldest:
             if received_at >= before:
                 break
             last, blocks = position, blocks + 1
@@ -359,16 +398,17 @@ class Store:
         return int((pages - free) * page)
 
     def _ensure_room(self) -> None:
-        """Refuse before the disk is full, and when the file was taken away under our feet."""
+        """Refuse before the disk is full, and when files were taken away under our feet."""
         if time.monotonic() - self._measured_at < _MEASURE_SECONDS:
             return
         try:
-            inode = self._path.stat().st_ino
+            inodes = self._find_files()
             free = self._free_bytes()
         except OSError as error:
-            raise SpoolBroken(f"The spool {self._path} is gone: {error.strerror}.") from error
-        if inode != self._inode:
-            raise SpoolBroken(f"The spool {self._path} was replaced by another file.")
+            raise SpoolBroken(f"{error.filename} is gone: {error.strerror}.") from error
+        for path, inode in inodes.items():
+            if inode != self._inodes[path]:
+                raise SpoolBroken(f"{path} was replaced by another file.")
         if free < _RESERVE_BYTES:
             raise SpoolUnavailable(
                 f"The disk has {free:,} bytes left; {_RESERVE_BYTES:,} are kept in reserve.",
@@ -382,6 +422,16 @@ class Store:
                 retry_after_seconds=30,
             )
         self._measured_at = time.monotonic()
+
+    def _find_files(self) -> dict[Path, int]:
+        """Return the inodes of the files that we have open: others must find those, too.
+
+        Without its log the spool lacks its last events for anybody who opens
+        it; without the index of the log (`-shm`) or the file of the lock, others
+        would agree with nobody about who may do what.
+        """
+        paths = (Path(f"{self._path}{suffix}") for suffix in ("", "-wal", "-shm", "-lock"))
+        return {path: path.stat().st_ino for path in paths}
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._path.parent).free

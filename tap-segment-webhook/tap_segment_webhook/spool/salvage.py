@@ -1,0 +1,330 @@
+"""Makes a whole spool of a damaged one: what can be vouched for is kept, the rest is named.
+
+Positions, books and identity stay, so pipelines go on where they were. Where
+identity or books cannot be read it becomes another spool, of which pipelines
+take everything again. The damaged files stay, under another name.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections import Counter
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from tap_segment_webhook.errors import InvalidEvent, SpoolUnusable
+from tap_segment_webhook.event import DIGEST_BYTES, read_event
+from tap_segment_webhook.spool.layout import (
+    being_salvaged,
+    block_columns,
+    open_for_reading,
+    open_for_writing,
+    spool_path,
+)
+from tap_segment_webhook.spool.lock import Lock
+from tap_segment_webhook.spool.model import Block, Counts, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+_LOT_BYTES: Final = 4 << 20  # one transaction's size
+_INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)"
+_UNKNOWN: Final = "(unknown)"  # the source of events of which only the positions are known
+
+
+class Lost(NamedTuple):
+    """Positions that could not be saved; pruned or erased ones may be among them."""
+
+    first: int
+    last: int
+
+
+class Salvaged(NamedTuple):
+    """What became of a damaged spool."""
+
+    events: int
+    """Events that were saved."""
+    lost: list[Lost]
+    """Where events were lost, in order."""
+    rejects: int
+    """Rejects that were saved."""
+    lost_rejects: bool
+    """Whether rejects may have been lost."""
+    same: bool
+    """Whether it is the same spool to its pipelines; else they emit all of it again."""
+    damaged: Path
+    """The file as it was. Nothing of ours looks at it any more."""
+
+
+def salvage(url: str, now: int) -> Salvaged:
+    """Replace the spool at *url* by one with all that can be saved of it.
+
+    Interrupted at any moment, it is to be run again; the spool is refused until then.
+
+    Raises:
+        SpoolUnusable: somebody else writes it, an earlier one is still kept, or
+            too little can be read to begin with. Then nothing was changed.
+    """
+    path = spool_path(url)
+    damaged, new = Path(f"{path}-damaged"), being_salvaged(path)
+    lock = Lock(Path(f"{path}-lock"), "segment-receiver salvage")
+    try:
+        begins = not new.exists()
+        if begins and damaged.exists():
+            raise SpoolUnusable(
+                f"{damaged} is still there from an earlier salvage. Move it away or delete it."
+            )
+        _begin(path, damaged, new)
+        try:
+            result = _Rescue(damaged, now).into(new)
+        except BaseException:
+            if begins:
+                _remove(damaged)
+                _remove(new)
+            raise
+        _remove(path, *_LOGS)  # or an old log would meet the new file
+        _sync_folder(path)
+        new.replace(path)
+        _sync_folder(path)
+        return result
+    finally:
+        lock.release()
+
+
+def _begin(path: Path, damaged: Path, new: Path) -> None:
+    """Give the files at *path* a second name, under which they stay, and an empty file to *new*.
+
+    The one without a suffix is named last: once it is there, all are.
+    """
+    _remove(new)
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600))
+    _sync_folder(path)
+    if not damaged.exists():
+        _remove(damaged, *_LOGS)
+        for suffix in (*_LOGS, ""):
+            with suppress(FileNotFoundError):
+                os.link(f"{path}{suffix}", f"{damaged}{suffix}")
+    _sync_folder(path)
+
+
+def _remove(path: Path, *suffixes: str) -> None:
+    """Remove the file at *path* with all that SQLite keeps beside it, or only its *suffixes*."""
+    for suffix in suffixes or ("", *_LOGS):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class _Rescue:
+    """What is saved of the file *damaged*, at the time *now*."""
+
+    def __init__(self, damaged: Path, now: int) -> None:
+        self._damaged = damaged
+        self._now = now
+        self._lost: list[Lost] = []
+        self._stored: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+
+    def into(self, new: Path) -> Salvaged:
+        """Write it to the empty file *new*.
+
+        Raises:
+            SpoolUnusable: too little can be read to begin with.
+        """
+        with (
+            closing(open_for_reading(self._damaged)) as self._source,
+            closing(open_for_writing(new, str(uuid.uuid4()), self._now)) as self._target,
+        ):
+            identity, _ = self._rows("SELECT id, created_at, probed_at FROM spool")
+            rows, books_are_whole = self._rows("SELECT * FROM book")
+            books = {source: Counts(*rest) for source, *rest in rows}
+            self._recent = _Recent(self._rows("SELECT * FROM recent ORDER BY mark")[0])
+            head = sum(counts.stored for counts in books.values()) if books_are_whole else 0
+            last = self._copy_blocks(self._end(head))
+            rejects_are_whole = self._copy_rejects()
+            same = bool(identity) and books_are_whole and last <= head
+            if same:
+                self._target.execute("DELETE FROM spool")
+                self._write("INSERT INTO spool VALUES (?, ?, ?)", identity)
+            else:
+                books = _rebuilt(self._stored, self._rejected, last)
+            self._write("INSERT INTO book VALUES (?, ?, ?, ?, ?, ?)", _flat(books))
+            self._write("INSERT INTO recent VALUES (?, ?)", self._recent.left())
+            self._write("INSERT INTO absence VALUES (?, ?)", self._rows("SELECT * FROM absence")[0])
+        return Salvaged(
+            events=sum(self._stored.values()),
+            lost=self._lost,
+            rejects=sum(self._rejected.values()),
+            lost_rejects=not rejects_are_whole,
+            same=same,
+            damaged=self._damaged,
+        )
+
+    def _end(self, head: int) -> int:
+        """Return the position up to which there may be events."""
+        (found, is_whole) = self._rows("SELECT ifnull(max(position), 0) FROM block")
+        end = max(head, found[0][0] if is_whole else 0)
+        if not end and not is_whole:
+            raise SpoolUnusable(
+                f"Neither the books nor the last events of {self._damaged} can be read. Nothing "
+                "was changed. The `.recover` command of the sqlite3 shell may find more."
+            )
+        return end
+
+    def _copy_blocks(self, end: int) -> int:
+        """Copy every block that is as it was written; return the last position saved."""
+        last, size, is_damaged = 0, 0, False
+        lot: list[Block] = []
+        for block in self._blocks(end):
+            if block is None or not block.is_intact or block.first_position <= last:
+                is_damaged = True
+                continue
+            if is_damaged:
+                self._lose(last + 1, block.first_position - 1)
+                is_damaged = False
+            for body, *_ in block.rows():
+                with suppress(InvalidEvent):
+                    self._recent.pass_by(read_event(body).digest)
+            self._stored[block.source] += len(block.codes)
+            last = block.position
+            lot.append(block)
+            size += len(block.body)
+            if size > _LOT_BYTES:
+                self._write(_INSERT_BLOCK, lot)
+                lot, size = [], 0
+        self._write(_INSERT_BLOCK, lot)
+        if is_damaged:
+            self._lose(last + 1, end)
+        return last
+
+    def _lose(self, first: int, last: int) -> None:
+        if first <= last:
+            self._lost.append(Lost(first, last))
+            self._recent.lose()
+
+    def _blocks(self, end: int) -> Iterator[Block | None]:
+        """Yield the blocks that can be read up to the position *end*; None where one cannot."""
+        query = f"SELECT {block_columns(self._source)} FROM block WHERE position "  # noqa: S608 - a constant of ours
+        position = 0
+        while position < end:
+            try:
+                row = self._source.execute(
+                    query + "> ? ORDER BY position LIMIT 1", (position,)
+                ).fetchone()
+            except sqlite3.DatabaseError:
+                yield None
+                row = self._next_readable(query + "= ?", position, end)
+            if row is None:
+                return
+            position = row[0]
+            yield Block(*row)
+
+    def _next_readable(self, query: str, position: int, end: int) -> Any:
+        """Ask for each position after *position* by itself, some microseconds each."""
+        for each in range(position + 1, end + 1):
+            with suppress(sqlite3.DatabaseError):
+                if row := self._source.execute(query, (each,)).fetchone():
+                    return row
+        return None
+
+    def _copy_rejects(self) -> bool:
+        """Copy the rejects that can be read; tell whether those were all."""
+        rows, are_all = self._rows("SELECT * FROM reject ORDER BY number")
+        self._write("INSERT INTO reject VALUES (?, ?, ?, ?, ?)", rows)
+        for _, source, _, reason, body in rows:
+            self._rejected[source] += 1
+            self._recent.keep(Reject(reason, body).digest)
+        return are_all
+
+    def _rows(self, query: str) -> tuple[list[Any], bool]:
+        """Return the rows that *query* gives before it fails, and whether those are all."""
+        rows: list[Any] = []
+        try:
+            rows.extend(self._source.execute(query))
+        except sqlite3.DatabaseError:
+            return rows, False
+        return rows, True
+
+    def _write(self, statement: str, rows: Iterable[Any]) -> None:
+        self._target.execute("BEGIN")
+        self._target.executemany(statement, rows)
+        self._target.execute("COMMIT")
+
+
+class _Recent:
+    """The digests by which duplicates are recognised, without those of what was lost.
+
+    Segment may send that again, and then it must not be taken for known. Which
+    digest belongs to a lost event is not written anywhere; but digests lie in
+    the order of commits, so it is one of those between the saved neighbours.
+
+    Args:
+        rows: marks with the digests of a commit each, in order.
+    """
+
+    def __init__(self, rows: list[tuple[int, bytes]]) -> None:
+        self._rows = [
+            (mark, [joined[i : i + DIGEST_BYTES] for i in range(0, len(joined), DIGEST_BYTES)])
+            for mark, joined in rows
+        ]
+        self._marks = {digest: mark for mark, digests in self._rows for digest in digests}
+        self._saved: set[bytes] = set()
+        self._last = 0
+        self._is_losing = False
+        self._doubtful: list[tuple[int, float]] = []
+
+    def keep(self, digest: bytes) -> None:
+        """Keep *digest*, if it is known."""
+        if digest in self._marks:
+            self._saved.add(digest)
+
+    def pass_by(self, digest: bytes) -> None:
+        """Keep *digest*, which is that of the next event in the order of positions."""
+        self.keep(digest)
+        mark = self._marks.get(digest)
+        if mark is None:
+            return
+        if self._is_losing:
+            self._doubtful[-1] = (self._doubtful[-1][0], mark)
+            self._is_losing = False
+        self._last = mark
+
+    def lose(self) -> None:
+        """Forget what lies between the last one that was saved and the next one that will be."""
+        if not self._is_losing:
+            self._doubtful.append((self._last, float("inf")))
+            self._is_losing = True
+
+    def left(self) -> Iterator[tuple[int, bytes]]:
+        """Yield marks with the digests that are left of a commit each."""
+        for mark, digests in self._rows:
+            doubtful = any(first <= mark <= last for first, last in self._doubtful)
+            left = [digest for digest in digests if not doubtful or digest in self._saved]
+            if left:
+                yield mark, b"".join(left)
+
+
+def _rebuilt(stored: Counter[str], rejected: Counter[str], last: int) -> dict[str, Counts]:
+    """Return the books of what was saved, with as many events stored as positions were given."""
+    stored = stored + Counter({_UNKNOWN: last - stored.total()})
+    return {
+        source: Counts(
+            stored[source] + rejected[source], stored=stored[source], rejected=rejected[source]
+        )
+        for source in stored.keys() | rejected.keys()
+    }
+
+
+def _flat(books: dict[str, Counts]) -> Iterator[tuple[Any, ...]]:
+    for source, counts in books.items():
+        yield source, *counts
