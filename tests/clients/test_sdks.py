@@ -42,6 +42,18 @@ def test_every_field_of_every_call_is_in_its_record(sdk: Sdk, tmp_path: Path) ->
 
 
 @each_sdk
+def test_calls_as_large_as_they_may_be_are_taken(sdk: Sdk, tmp_path: Path) -> None:
+    """Whatever an SDK puts into one request is within the limits of the receiver."""
+    calls = sdks.large(50)
+    since = sdks.now()
+    with Receiver(tmp_path, write_key=KEY) as receiver:
+        given_up = sdk.send(receiver.base_url, KEY, calls)
+
+    assert given_up == []
+    sdks.assert_arrived(rows.tables(singer.sync(receiver.settings)), sdk, calls, since)
+
+
+@each_sdk
 def test_a_receiver_that_dies_in_mid_flight_loses_and_repeats_nothing(
     sdk: Sdk, tmp_path: Path
 ) -> None:

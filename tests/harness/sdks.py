@@ -28,6 +28,7 @@ GivenUp = list[Any]
 """The reason, which is a status if there was an answer, and the ids of what will not be sent."""
 
 UUID_LENGTH = 36
+LARGE_BYTES = 32_000  # with 32 KiB for all of the call
 PYTHON_SCRIPT = clients.REPOSITORY / "tests" / "clients" / "send.py"
 NODE_SCRIPT = clients.LOCKED / "send.mjs"
 
@@ -96,10 +97,13 @@ class Sdk(NamedTuple):
     """Return the event that it makes of a call: what was told, and what it adds."""
     date: Callable[[str], str]
     """Return how it writes a date, which is told as this text."""
+    settings: Mapping[str, Any] = {}
+    """What the README says to set, beside the address and the key."""
 
     def send(self, url: str, key: str, calls: Iterable[Call], **settings: Any) -> list[GivenUp]:
         """Have it send *calls* to *url* until it has no more to do; return what it gave up."""
-        return clients.run([*self.words(), url, key, json.dumps(settings)], calls)
+        given = json.dumps({**self.settings, **settings})
+        return clients.run([*self.words(), url, key, given], calls)
 
     def expected(self, call: Call) -> Row:
         """Return the row of what it makes of *call*; what it has to choose is None."""
@@ -131,6 +135,13 @@ def ordinary(count: int, *, seed: int = 0) -> list[Call]:
     """Return *count* calls as a company's servers make them; another *seed* has other ids."""
     every = (event for event in events(2 * count, seed=seed) if event["type"] != "delete")
     return [_call(event) for event in islice(every, count)]
+
+
+def large(count: int) -> list[Call]:
+    """Return *count* calls that are almost as large as one may be."""
+    properties = {"text": "x" * LARGE_BYTES}
+    call = {"type": "track", "userId": "usr_1", "event": "Seen", "properties": properties}
+    return [{**call, "messageId": f"large-{number}"} for number in range(count)]
 
 
 def now() -> datetime:
@@ -252,5 +263,7 @@ def _of_analytics_node(call: Call) -> Event:
 
 
 ANALYTICS_PYTHON = Sdk(partial(_python, "segment.analytics"), _of_analytics_python, _isoformat)
-RUDDER_PYTHON = Sdk(partial(_python, "rudderstack.analytics"), _of_rudder_python, _isoformat)
+RUDDER_PYTHON = Sdk(
+    partial(_python, "rudderstack.analytics"), _of_rudder_python, _isoformat, {"upload_size": 15}
+)
 ANALYTICS_NODE = Sdk(_node, _of_analytics_node, _json_date)
