@@ -33,6 +33,7 @@ WAYS = ("settings of the receiver", "settings in the page", "batches", "settings
 STANDARD, IN_PAGE, BATCHES, OF_SEGMENT = WAYS
 BUILDS = ("index.js", "standalone.js")
 PATH, QUERY, TITLE = "/page.html", "?utm_source=jornal&utm_campaign=mar%C3%A7o", "Preços"
+BATCHING = '{ strategy: "batching", config: { credentials: "include", timeout: 1000 } }'
 CHOSEN = "2026-01-02T03:04:05.006Z"
 
 PAGE = """<!DOCTYPE html>
@@ -387,7 +388,7 @@ def set_up(way: str, receiver: Receiver, key: str) -> str:
     script: str = {STANDARD: asking, OF_SEGMENT: SNIPPET % loading}.get(way, knowing)
     host = f'"{HOST}:{receiver.port}/v1", protocol: "http"'
     if way == BATCHES:
-        host += ', deliveryStrategy: { strategy: "batching", config: { timeout: 1000 } }'
+        host += f", deliveryStrategy: {BATCHING}"
     script = script.replace("WRITE_KEY", key).replace('"collect.example.com/v1"', host)
     return script.replace("https://collect.example.com", receiver.base_url)
 

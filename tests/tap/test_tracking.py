@@ -317,7 +317,7 @@ def test_page_of_another_origin_may_ask(receiver: Receiver, path: str) -> None:
     answer = receiver.post(b"", headers, path=f"/v1/{path}", method="OPTIONS")
 
     assert answer.status_code == 204
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://harbor.example"
     assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST, OPTIONS"
     assert answer.headers["Access-Control-Allow-Headers"] == (
         "authorization,content-type,x-retry-count"
@@ -335,6 +335,18 @@ def test_page_may_read_every_answer(receiver: Receiver) -> None:
     assert "Access-Control-Allow-Origin" not in receiver.get("/health").headers
 
 
+def test_page_may_send_its_cookies(receiver: Receiver) -> None:
+    """A browser that does accepts no answer for all origins, and a cache must keep them apart."""
+    headers = {**basic(f"{KEY}:"), "Origin": "https://harbor.example"}
+
+    answer = post(receiver, "/v1/track", new_call(), headers)
+
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://harbor.example"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Vary"] == "origin"
+
+
 def test_settings_of_a_key_point_back_at_the_receiver(receiver: Receiver) -> None:
     """An SDK in a browser that is told where to ask needs to be told no more."""
     answer = receiver.get(f"/v1/projects/{APP_KEY}/settings")
@@ -348,9 +360,13 @@ def test_settings_of_a_key_point_back_at_the_receiver(receiver: Receiver) -> Non
     }
 
 
-def test_settings_behind_a_proxy_name_the_proxy(receiver: Receiver) -> None:
+@pytest.mark.parametrize("inner", ["", ", inner.example"])
+def test_settings_behind_proxies_name_the_first(receiver: Receiver, inner: str) -> None:
     """A page of TLS must not be sent to plain HTTP."""
-    headers = {"X-Forwarded-Host": "events.harbor.example", "X-Forwarded-Proto": "https"}
+    headers = {
+        "X-Forwarded-Host": f"events.harbor.example{inner}",
+        "X-Forwarded-Proto": f"https{inner}",
+    }
     url = f"{receiver.base_url}/v1/projects/{KEY}/settings"
 
     shown = requests.get(url, headers=headers, timeout=60).json()["integrations"]["Segment.io"]

@@ -13,7 +13,7 @@ from tap_segment_webhook.receiver.answer import Answer, answer, refused, unavail
 from tap_segment_webhook.receiver.body import ClientGone
 from tap_segment_webhook.receiver.intake import Intake
 from tap_segment_webhook.receiver.metrics import render
-from tap_segment_webhook.receiver.tracking import ANY_ORIGIN, PREFIX, TrackingApi
+from tap_segment_webhook.receiver.tracking import PREFIX, TrackingApi, shared
 from tap_segment_webhook.receiver.webhook import Webhook
 from tap_segment_webhook.spool.model import Received
 
@@ -72,7 +72,7 @@ class App:
             response = unavailable("The receiver failed.", 5)
         status, body, headers = response
         if path.startswith(PREFIX):
-            headers = [*headers, *ANY_ORIGIN]
+            headers = [*headers, *shared(scope)]
         self.statuses[status] += 1
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     Receive: TypeAlias = Callable[[], Awaitable[Any]]
 
 PREFIX: Final = "/v1/"
-ANY_ORIGIN: Final = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"retry-after"),
-)
 
 _KINDS: Final = {**{name: name for name in CALLS}, **{name[0]: name for name in CALLS}}
 _BATCHES: Final = ("batch", "b", "import")
@@ -160,11 +156,11 @@ class TrackingApi:
             return refused(404, _NO_KEY)
         headers = dict(scope["headers"])
         host = headers.get(b"x-forwarded-host") or headers.get(b"host", b"")
-        protocol = headers.get(b"x-forwarded-proto", scope["scheme"].encode())
+        protocol = headers.get(b"x-forwarded-proto") or scope["scheme"].encode()
         ours = {
             "apiKey": key,
-            "apiHost": f"{host.decode('latin-1')}{PREFIX.rstrip('/')}",
-            "protocol": protocol.decode("latin-1"),
+            "apiHost": f"{_outermost(host)}{PREFIX.rstrip('/')}",
+            "protocol": _outermost(protocol),
         }
         return answer(200, json.dumps({**_PROJECT, "integrations": {"Segment.io": ours}}).encode())
 
@@ -180,6 +176,29 @@ _PROJECT: Final[dict[str, Any]] = {
     "remotePlugins": [],
 }
 """What analytics.js asks for beside the integrations: nothing is filtered, nothing is loaded."""
+
+
+def _outermost(forwarded: bytes) -> str:
+    """Return what the first of several proxies was asked for: each adds its own at the end."""
+    return forwarded.partition(b",")[0].strip().decode("latin-1")
+
+
+def shared(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the headers that let a page of any origin read the answer to its request.
+
+    Also a page whose requests carry cookies, as analytics.js does for a receiver
+    under the site's own domain: then a browser takes no `*`. No cookie opens anything here.
+    """
+    exposed = (b"access-control-expose-headers", b"retry-after")
+    origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+    if origin is None:
+        return [(b"access-control-allow-origin", b"*"), exposed]
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"origin"),
+        exposed,
+    ]
 
 
 def _preflight(scope: Scope) -> Answer:
