@@ -4,13 +4,18 @@ Run it with `make demo`. Everything is real but Segment: its deliveries are
 invented here, and a stand-in takes what is sent to it. Everything lies in a
 temporary folder that is removed at the end: your own spool, state and Meltano
 project are not touched.
+
+The stand-in also does what Segment is known for: it answers 200 and drops a few
+events. Its webhook brings back the others, and the books have to find those few.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,11 +29,12 @@ import requests
 from harness.deliveries import array, events, single
 from harness.meltano import Meltano, MeltanoFailed
 from harness.pipeline import STREAMS, Pipeline
+from harness.pipeline import deliver as forward
 from harness.postgres import postgres
-from harness.receiver import ANSWER_SECONDS, SECRET, DidNotStart, Receiver
+from harness.receiver import ANSWER_SECONDS, PROGRAMS, SECRET, DidNotStart, Receiver
 from harness.segment import DidNotStart as SegmentDidNotStart
 from harness.segment import Segment
-from harness.way_back import CALLS, arrived, books, returned
+from harness.way_back import CALLS, arrived, books, forwarded, returned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,8 +48,10 @@ AGAIN = 200  # of the single ones come twice, as when Segment did not hear our a
 SWITCHED_OFF = 40  # more are not meant for us
 INTEGRATION = "Webhooks"
 BROKEN: Event = {"type": "purchase", "messageId": "demo-1"}  # which is none of Segment's calls
+LOST = 3  # events that the stand-in answers with 200 and drops
 LOG_LINES = 40
 WIDTH = 78
+MISSING = re.compile(r"^  \S+Z  \S+  (\S+)$", re.MULTILINE)  # a line of `reconcile`
 
 NEXT = """\
 Where to look next
@@ -103,15 +111,24 @@ def demonstrate(stack: ExitStack) -> int:
         segment = Segment(folder)
         stack.push(segment)
         segment.start()
+        segment.moods({"kind": "drop", "events": 1, "count": LOST})
     with step("meltano run activate"):
-        activate = pipeline.sending(segment)
+        activate = pipeline.sending(segment, receipts_path=str(folder / "receipts.jsonl"))
         activate("run", "activate")
     found = list(show(pipeline, segment, sent, activate.log.read_text("utf-8")))
+    with step("The stand-in's webhook brings back what it has kept"):
+        forward(pipeline.receiver, forwarded(segment), of=ARRAY)
+    with step("segment-sender reconcile"):
+        told = reconcile(folder / "receipts.jsonl", pipeline.receiver.spool_url)
+    print(f"\n{indented(told)}\n")
+    found += oversights({drop["event"]["messageId"] for drop in segment.drops()}, told)
     if found:
         print(*(f"PROBLEM: {problem}" for problem in found), "\nThe demo failed.", sep="\n")
         return 1
     print("Every event that was answered with 200 is in PostgreSQL, once; and every one that")
-    print(f"Segment can take is there again, once, with all its fields.\n\n{NEXT}")
+    print("Segment can take was sent there again, once, with all its fields. The stand-in has")
+    print(f"dropped {LOST} of them after its 200, and the books have found exactly those {LOST}.")
+    print(f"\n{NEXT}")
     return 0
 
 
@@ -160,11 +177,11 @@ def deliveries(alone: list[Event], together: list[Event]) -> list[Delivery]:
 
 def show(pipeline: Pipeline, segment: Segment, sent: Sent, log: str) -> Iterator[str]:
     """Print what has arrived, and what has come back; yield what is not as it was *sent*."""
-    tables, back = pipeline.tables(), arrived(segment)
+    tables, back = pipeline.tables(), arrived(segment, "events", "drops")
     received, returns = pipeline.receiver.status()["books"]["default"], books(log)
     rows = {stream: [row["message_id"] for row in found] for stream, found in tables.items()}
     counts = Counter(event["type"] for event in back)
-    print(f"\n  {'table':<18}{'sent':>8}{'rows':>8}{'at Segment':>14}")
+    print(f"\n  {'table':<18}{'sent':>8}{'rows':>8}{'to Segment':>14}")
     for stream, ids in sent.ids.items():
         there = f"{counts[stream]:,}" if stream in CALLS else "no such call"
         print(f"  segment.{stream:<10}{len(ids):>8,}{len(rows[stream]):>8,}{there:>14}")
@@ -178,6 +195,36 @@ def show(pipeline: Pipeline, segment: Segment, sent: Sent, log: str) -> Iterator
     print("    + {looped:,} looped + {pending:,} pending\n".format(**returns))
     yield from problems(sent, rows, received)
     yield from differences(returned(sent.events), back)
+
+
+def reconcile(receipts: Path, spool_url: str) -> str:
+    """Return what the books say of events that have a receipt and are not in the spool."""
+    words = ("--receipts", str(receipts), "--spool", spool_url, "--settle", "0")
+    run = subprocess.run(
+        [PROGRAMS / "segment-sender", "reconcile", *words],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=ANSWER_SECONDS,
+    )
+    return run.stdout
+
+
+def oversights(lost: set[str], told: str) -> Iterator[str]:
+    """Yield what is wrong with what the books have *told* of the ids that are *lost*."""
+    if len(lost) != LOST:
+        yield f"The stand-in dropped {len(lost)} events; it was to drop {LOST}."
+    missing = set(MISSING.findall(told))
+    if unseen := lost - missing:
+        yield f"The books have not found {len(unseen)} events that were dropped: {sample(unseen)}"
+    if wrong := missing - lost:
+        yield f"The books miss {len(wrong)} events that were not dropped: {sample(wrong)}"
+
+
+def indented(text: str) -> str:
+    """Return *text* with every line two columns further right, without what is at its end."""
+    return "\n".join(f"  {line}" if line else "" for line in text.rstrip().splitlines())
 
 
 def show_example(rows: Sequence[Mapping[str, Any]], back: Sequence[Event]) -> None:

@@ -47,6 +47,21 @@ def test_books_that_do_not_balance_are_a_problem() -> None:
     ]
 
 
+def test_books_that_find_other_events_than_were_dropped_are_a_problem() -> None:
+    """Not only their number has to be right."""
+    line = "  2026-03-04T11:20:00.000Z  segment-track  {}\n"
+    told = "".join(map(line.format, ("a", "b", "x")))
+
+    assert list(DEMO["oversights"]({"a", "b", "x"}, told)) == []
+    assert list(DEMO["oversights"]({"a", "b", "c"}, told)) == [
+        "The books have not found 1 events that were dropped: c",
+        "The books miss 1 events that were not dropped: x",
+    ]
+    assert list(DEMO["oversights"]({"a"}, line.format("a"))) == [
+        "The stand-in dropped 1 events; it was to drop 3."
+    ]
+
+
 def test_events_that_are_not_at_segment_as_they_were_are_counted() -> None:
     """One that lacks a field is missing, and it is strange; the order of fields is no matter."""
     sent = [{"type": "track", "context": {"a": 1, "b": 2}}, {"type": "page", "name": "Home"}]

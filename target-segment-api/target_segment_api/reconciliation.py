@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from target_segment_api.comparison import Comparison, Hour, Limits, Missing, Period
 
-_HEADINGS: Final = ("stream", "hour (UTC)", *Figures._fields)
+_RARE: Final = {"pending", "unknown"}  # a column only where there are some
 
 
 class Reconciliation(NamedTuple):
@@ -83,12 +83,18 @@ class Reconciliation(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as a table and a few sentences."""
+        total = self.total
+        shown = [name for name in Figures._fields if name not in _RARE or getattr(total, name)]
+
+        def row(stream: str, hour: str, figures: Figures) -> list[str]:
+            return [stream, hour, *(f"{getattr(figures, name):,}" for name in shown)]
+
         rows = [
-            _HEADINGS,
-            *(_row(hour.stream, _hour(hour.start), hour.figures) for hour in self.hours),
-            _row("total", "", self.total),
+            ["stream", "hour (UTC)", *shown],
+            *(row(hour.stream, _hour(hour.start), hour.figures) for hour in self.hours),
+            row("total", "", total),
         ]
-        return "\n".join([*_table(rows), "", *self._sentences()])
+        return "\n".join([*_aligned(rows), "", *self._sentences()])
 
     def _sentences(self) -> Iterable[str]:
         total = self.total
@@ -111,7 +117,7 @@ class Reconciliation(NamedTuple):
         if total.duplicated:
             yield f"{total.duplicated:,} are there more than once."
         if self.others:
-            yield f"{self.others:,} others came back that have no receipt of this period."
+            yield f"{self.others:,} other events are there that have no receipt of this period."
         if self.unreadable:
             yield (
                 f"{self.unreadable:,} receipts were cut off when a process was killed; their "
@@ -133,17 +139,13 @@ def _sum(figures: Iterable[Figures]) -> Figures:
     return reduce(Figures.plus, figures, Figures())
 
 
-def _row(stream: str, hour: str, figures: Figures) -> tuple[str, ...]:
-    return (stream, hour, *(f"{figure:,}" for figure in figures))
-
-
-def _table(rows: list[tuple[str, ...]]) -> Iterable[str]:
+def _aligned(rows: list[list[str]]) -> Iterable[str]:
+    """Yield *rows* as lines: two columns of words, then figures."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        words, figures = row[:2], row[2:]
         cells = [
-            *(word.ljust(width) for word, width in zip(words, widths, strict=False)),
-            *(figure.rjust(width) for figure, width in zip(figures, widths[2:], strict=True)),
+            cell.rjust(width) if place > 1 else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells)
 

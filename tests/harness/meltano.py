@@ -67,15 +67,18 @@ class Meltano:
         plugins = {name for job in jobs or JOBS for name in JOBS[job]}
         self("install", *sorted(plugins), seconds=INSTALL_SECONDS)
 
-    def __call__(self, *arguments: str, seconds: float = RUN_SECONDS) -> str:
-        """Run `meltano` with *arguments* to its end; return what it printed.
+    def __call__(
+        self, *arguments: str, seconds: float = RUN_SECONDS, given: str | None = None
+    ) -> str:
+        """Run `meltano` with *arguments*, and input if it is *given*; return what it printed.
 
         Raises:
             MeltanoFailed: it failed.
         """
-        with self.started(*arguments) as process:
+        stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+        with self.started(*arguments, stdin=stdin) as process:
             try:
-                output, _ = process.communicate(timeout=seconds)
+                output, _ = process.communicate(given, timeout=seconds)
                 end = f"ended with {process.returncode}"
             except subprocess.TimeoutExpired:
                 end = f"had not ended after {seconds} s"
@@ -85,14 +88,16 @@ class Meltano:
         return output
 
     @contextmanager
-    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def started(
+        self, *arguments: str, stdin: int = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen[str]]:
         """Start `meltano` with *arguments*; nothing of it is left after the block."""
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [PROGRAMS / "meltano", *arguments],
                 cwd=self.folder,
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

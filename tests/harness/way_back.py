@@ -35,9 +35,13 @@ def returned(events: Iterable[Event]) -> list[Event]:
     return _sorted(_returned(event) for event in events if event["type"] in CALLS)
 
 
-def arrived(segment: Segment) -> list[Event]:
-    """Return what *segment* has accepted, without ids, sorted; its numbers are exact."""
-    events = [decode(line)["event"] for line in segment.lines("events")]
+def arrived(segment: Segment, *pages: str) -> list[Event]:
+    """Return what *segment* has accepted, without ids, sorted; its numbers are exact.
+
+    Or what is on those *pages*: also what it has dropped, say.
+    """
+    lines = [line for page in pages or ("events",) for line in segment.lines(page)]
+    events = [decode(line)["event"] for line in lines]
     ids = [event.pop("messageId") for event in events]
     assert len(set(ids)) == len(ids)
     return _sorted(events)

@@ -65,10 +65,9 @@ def test_it_works_through_meltano(
     sending("run", "roundtrip")
     with flow.receiver as receiver:
         deliver(receiver, forwarded(segment), of=20)
-    arrived = tmp_path / "arrived.jsonl"
 
-    arrived.write_text(sending("invoke", f"{TAP}:ids"), "utf-8")
-    said = sending("invoke", f"{SENDER}:reconcile", "--arrived", str(arrived), "--json")
+    ids = sending("invoke", f"{TAP}:ids")
+    said = sending("invoke", f"{SENDER}:reconcile", "--arrived", "-", "--json", given=ids)
 
     found = json.loads(said)
     assert found["total"]["sent"] == found["total"]["delivered"] == len(segment.events())

@@ -146,7 +146,7 @@ def test_what_others_sent_is_told_and_not_mixed_in() -> None:
 
     assert found.total == Figures(sent=1, delivered=1)
     assert found.others == 2
-    assert "2 others came back that have no receipt of this period." in str(found)
+    assert "2 other events are there that have no receipt of this period." in str(found)
 
 
 def test_only_the_first_missing_ids_are_shown() -> None:
@@ -172,17 +172,19 @@ def test_exit_code_says_whether_an_event_is_missing(tmp_path: Path) -> None:
 
 
 def test_table_is_for_people(tmp_path: Path) -> None:
-    """A line for each stream and hour, and one for all."""
+    """A line for each stream and hour, and one for all; what is pending only if something is."""
     receipts = [*sent("a", "b"), *sent("c", at=LONG_AGO + HOUR, stream="public-orders")]
 
     lines = reconcile(tmp_path, receipts, came("a")).stdout.splitlines()
+    wider = reconcile(tmp_path, [*receipts, *sent("d", at=NOW)], came("a")).stdout.splitlines()
 
     assert [line.split() for line in lines[:4]] == [
-        ["stream", "hour", "(UTC)", *Figures._fields],
-        ["public-orders", "2026-03-04", "12:00", *"1010000"],
-        ["users", "2026-03-04", "11:00", *"2110000"],
-        ["total", *"3120000"],
+        ["stream", "hour", "(UTC)", "sent", "delivered", "missing", "late", "duplicated"],
+        ["public-orders", "2026-03-04", "12:00", *"10100"],
+        ["users", "2026-03-04", "11:00", *"21100"],
+        ["total", *"31200"],
     ]
+    assert wider[4].split() == ["total", *"412100"]
 
 
 def test_json_is_for_programs(tmp_path: Path) -> None:
