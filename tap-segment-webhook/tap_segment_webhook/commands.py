@@ -25,17 +25,18 @@ from tap_segment_webhook.person import People
 from tap_segment_webhook.record import to_record
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
 from tap_segment_webhook.spool.erasure import Erasure, Found
-from tap_segment_webhook.spool.layout import spool_path
 from tap_segment_webhook.spool.model import Counts, KeptReject, Replay
-from tap_segment_webhook.spool.reader import Reader
+from tap_segment_webhook.spool.opening import open_reader, open_writer
 from tap_segment_webhook.spool.salvage import Salvaged
 from tap_segment_webhook.spool.salvage import salvage as salvage_spool
-from tap_segment_webhook.spool.store import Store, now_ms
+from tap_segment_webhook.spool.store import now_ms
 from tap_segment_webhook.tap import TapSegmentWebhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from tap_segment_webhook.spool.engine import Reader, Writer
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -168,7 +169,7 @@ def salvage(settings: Settings) -> None:
     under another name.
     """
     with _plainly():
-        _ensure_spool(settings)
+        _open_reader(settings).close()  # there is one
         click.echo(_salvaged(salvage_spool(settings.spool_url, now_ms())))
 
 
@@ -195,7 +196,7 @@ def retry_rejects(settings: Settings) -> None:
     with (
         _plainly(),
         closing(_open_store(settings, "rejects retry")) as store,
-        closing(Reader(settings.spool_url)) as reader,
+        closing(_open_reader(settings)) as reader,
     ):
         for reject in reader.rejects():
             try:
@@ -257,7 +258,7 @@ def erase(
     with (
         _plainly(),
         closing(_open_store(settings, "erase")) as store,
-        closing(Reader(settings.spool_url)) as reader,
+        closing(_open_reader(settings)) as reader,
     ):
         erasure = Erasure(store, reader, people, requests=requests)
         if not yes:
@@ -355,25 +356,12 @@ def _bar(length: int, label: str) -> AbstractContextManager[Any]:
     return click.progressbar(length=length, label=label, file=sys.stderr)
 
 
-def _open_store(settings: Settings, purpose: str, *, create: bool = False) -> Store:
-    if not create:
-        _ensure_spool(settings)
-    return Store(
-        settings.spool_url,
-        dedup_window_events=settings.dedup_window_events,
-        max_bytes=settings.max_spool_bytes,
-        purpose=f"segment-receiver {purpose}",
-    )
+def _open_store(settings: Settings, purpose: str, *, create: bool = False) -> Writer:
+    return open_writer(settings.spool, purpose=f"segment-receiver {purpose}", create=create)
 
 
 def _open_reader(settings: Settings) -> Reader:
-    _ensure_spool(settings)
-    return Reader(settings.spool_url)
-
-
-def _ensure_spool(settings: Settings) -> None:
-    if not spool_path(settings.spool_url).exists():
-        raise SpoolUnusable(f"There is no spool at {settings.spool_url} yet.")
+    return open_reader(settings.spool)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:

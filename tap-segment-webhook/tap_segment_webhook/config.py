@@ -20,7 +20,8 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
         title="Spool URL",
         description=(
             "Where events wait: `sqlite:///PATH`, relative to where the command runs, or "
-            "`sqlite:////PATH`, absolute."
+            "`sqlite:////PATH`, absolute; or `nats://HOST:PORT/STREAM`, on NATS JetStream, for "
+            "several receivers on several machines."
         ),
     ),
     th.Property(
@@ -177,6 +178,46 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
             "The name of this pipeline. Several may drain one spool; an event is pruned only "
             "when every known consumer has confirmed it."
         ),
+    ),
+    th.Property(
+        "nats_replicas",
+        th.IntegerType(minimum=1, maximum=5),
+        default=3,
+        title="NATS Replicas",
+        description=(
+            "On JetStream: how many servers keep each event before it is acknowledged. With 1, a "
+            "power cut loses what a server has not synced: set its `sync_interval: always`."
+        ),
+    ),
+    th.Property(
+        "nats_dedup_seconds",
+        th.IntegerType(minimum=120),
+        default=14_400,
+        title="NATS Dedup Seconds",
+        description=(
+            "On JetStream: for how long message ids are remembered, instead of "
+            "`dedup_window_events`; about 200 bytes of the servers' memory each. Segment tries "
+            "again for 4 hours."
+        ),
+    ),
+    th.Property(
+        "nats_user",
+        th.StringType,
+        title="NATS User",
+        description="On JetStream: the user's name, with `nats_password`.",
+    ),
+    th.Property(
+        "nats_password",
+        th.StringType,
+        secret=True,
+        title="NATS Password",
+        description="On JetStream: the password of `nats_user`.",
+    ),
+    th.Property(
+        "nats_credentials",
+        th.StringType,
+        title="NATS Credentials",
+        description="On JetStream: the path of a `.creds` file, instead of user and password.",
     ),
 ).to_dict()
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from singer_sdk.metrics import Counter as Counter_
 
     from tap_segment_webhook.event import Row
+    from tap_segment_webhook.spool.engine import Reader
     from tap_segment_webhook.spool.model import Block, Replay
-    from tap_segment_webhook.spool.reader import Reader
     from tap_segment_webhook.streams import EventStream
 
 _PAGE_BYTES: Final = 256 << 10  # so that a stop signal is heeded soon, whatever the target does

@@ -7,6 +7,7 @@ Exception
 ├── SpoolUnavailable     answer 503 or stop the command; Segment sends it again
 │   └── SpoolBroken      nothing more may be assumed of the file: stop the process
 ├── SpoolUnusable        the command cannot start: locked, foreign or too new a file
+│   ├── NoSpool          nothing has been received yet: there is nothing to read
 │   └── SpoolDamaged     what lies there must not be passed on: salvage the rest
 └── PortUnusable         the receiver cannot start: somebody else listens there
 ```
@@ -50,6 +51,10 @@ class SpoolBroken(SpoolUnavailable):
 
 class SpoolUnusable(Exception):
     """The spool cannot be opened as it is, and why."""
+
+
+class NoSpool(SpoolUnusable):
+    """There is no spool at that place yet."""
 
 
 class SpoolDamaged(SpoolUnusable):

@@ -14,8 +14,7 @@ from tap_segment_webhook import timestamp
 from tap_segment_webhook.spool.model import PATIENCE_MS
 
 if TYPE_CHECKING:
-    from tap_segment_webhook.spool.model import Absence
-    from tap_segment_webhook.spool.reader import Signs
+    from tap_segment_webhook.spool.model import Absence, Signs
 
 _AWAY_MS: Final = 3 * 60_000  # a receiver that runs leaves a sign every minute
 _QUIET_MS: Final = 3_600_000

@@ -11,8 +11,8 @@ from tap_segment_webhook.record import encode_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tap_segment_webhook.spool.engine import Reader
     from tap_segment_webhook.spool.model import Block
-    from tap_segment_webhook.spool.reader import Reader
 
 _TYPES: Final = {code: name for name, code in CODES.items()}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from tap_segment_webhook.drain import Drain
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
-from tap_segment_webhook.spool.reader import Reader, open_existing
-from tap_segment_webhook.spool.store import Store, now_ms
+from tap_segment_webhook.spool.opening import open_existing, open_reader, open_writer
+from tap_segment_webhook.spool.store import now_ms
 
 if TYPE_CHECKING:
     import logging
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tap_segment_webhook.settings import Settings
+    from tap_segment_webhook.spool.engine import Reader
     from tap_segment_webhook.streams import EventStream
 
 _DAY_MS: Final = 86_400_000
@@ -57,7 +58,7 @@ class Run:
             BrokenPipeError: the target is gone.
         """
         settings = self._settings
-        with open_existing(settings.spool_url) as reader:
+        with open_existing(settings.spool) as reader:
             if reader is None:
                 self._logger.warning(
                     "There is no spool at %s yet: start the receiver (segment-receiver serve), "
@@ -85,7 +86,7 @@ class Run:
         receiver = Receiver(settings)
         thread = start(receiver)
         try:
-            with closing(Reader(settings.spool_url)) as reader:
+            with closing(open_reader(settings.spool)) as reader:
                 drain = self._begin(reader)
                 until = time.monotonic() + settings.listen_seconds
                 while thread.is_alive() and (left := until - time.monotonic()) > 0:
@@ -166,10 +167,10 @@ class Run:
 
     def _prune(self) -> None:
         """Prune what may go, unless a receiver writes the spool: then that one does."""
-        url, retention_ms = self._settings.spool_url, self._settings.retention_days * _DAY_MS
+        retention_ms = self._settings.retention_days * _DAY_MS
         try:
             with closing(
-                Store(url, dedup_window_events=None, purpose="a tap that prunes")
+                open_writer(self._settings.spool, purpose="a tap that prunes", only_prunes=True)
             ) as store:
                 while not self._stop.is_set() and store.tidy(retention_ms):
                     pass

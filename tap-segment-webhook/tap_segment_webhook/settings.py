@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tap_segment_webhook.spool.model import Location
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,6 +44,9 @@ class Settings(NamedTuple):
     payload_format: str
     consumer: str
 
+    spool: Location
+    """Where events wait, and how."""
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Read a *config* that the plugin's schema has accepted."""
@@ -58,7 +63,23 @@ class Settings(NamedTuple):
             max_body_bytes=int(config["max_body_bytes"]),
             payload_format=config["payload_format"],
             consumer=config["consumer"],
+            spool=spool_location(config),
         )
+
+
+def spool_location(config: Mapping[str, Any]) -> Location:
+    """Return where the spool of *config* is, and how it is kept."""
+    return Location(
+        config["spool_url"],
+        dedup_window_events=int(config["dedup_window_events"]),
+        max_bytes=config.get("max_spool_bytes"),
+        max_event_bytes=int(config["max_body_bytes"]),
+        replicas=int(config["nats_replicas"]),
+        dedup_seconds=int(config["nats_dedup_seconds"]),
+        user=config.get("nats_user"),
+        password=config.get("nats_password"),
+        credentials=config.get("nats_credentials"),
+    )
 
 
 def read_sources(config: Mapping[str, Any]) -> list[Source]:

@@ -16,7 +16,8 @@ from singer_sdk.singerlib import Schema
 from tap_segment_webhook.event import CODES
 from tap_segment_webhook.lines import Lines
 from tap_segment_webhook.schema import PRIMARY_KEYS, REPLICATION_KEY, stream_schema
-from tap_segment_webhook.spool.reader import open_existing
+from tap_segment_webhook.settings import spool_location
+from tap_segment_webhook.spool.opening import open_existing
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -69,7 +70,7 @@ class EventStream(Stream):
 
     def own_records(self) -> Iterator[dict[str, Any]]:
         """Yield the records of this stream alone; confirm nothing."""
-        with open_existing(self.config["spool_url"]) as reader:
+        with open_existing(spool_location(self.config)) as reader:
             if reader is not None:
                 after = self.bookmark or 0
                 yield from records(self, reader.blocks(after, reader.head()))

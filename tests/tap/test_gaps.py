@@ -14,8 +14,8 @@ from harness.spool import event, fill, opened
 from tap_segment_webhook.gaps import warnings
 from tap_segment_webhook.spool import store
 from tap_segment_webhook.spool.layout import spool_path
-from tap_segment_webhook.spool.model import PATIENCE_MS, Absence
-from tap_segment_webhook.spool.reader import Reader, Signs
+from tap_segment_webhook.spool.model import PATIENCE_MS, Absence, Signs
+from tap_segment_webhook.spool.reader import Reader
 from tap_segment_webhook.timestamp import from_ms, to_ms
 
 if TYPE_CHECKING:

@@ -100,6 +100,7 @@ def test_running_receiver_has_not_loaded_the_singer_sdk() -> None:
     [
         ("sqlite3", "spool."),
         ("fcntl", "spool."),
+        ("nats", "spool.jetstream."),
         ("uvicorn", "receiver."),
         ("uvloop", "receiver."),
         ("httptools", "receiver."),

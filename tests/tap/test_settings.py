@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
 from tap_segment_webhook.settings import Settings, Source, closed
+from tap_segment_webhook.spool.model import Location
 from tap_segment_webhook.tap import TapSegmentWebhook
 
 
@@ -37,6 +38,14 @@ def test_defaults_are_those_of_the_documentation() -> None:
         max_body_bytes=16 << 20,
         payload_format="object",
         consumer="default",
+        spool=Location(
+            "sqlite:///segment-spool.db",
+            dedup_window_events=1_000_000,
+            max_bytes=None,
+            max_event_bytes=16 << 20,
+            replicas=3,
+            dedup_seconds=14_400,
+        ),
     )
 
 
@@ -46,7 +55,7 @@ def test_secrets_are_marked_as_such() -> None:
 
     secret = {name for name, schema in properties.items() if schema.get("secret")}
 
-    assert secret == {"shared_secret", "sources", "write_key"}
+    assert secret == {"nats_password", "shared_secret", "sources", "write_key"}
 
 
 def test_sources_are_the_default_one_and_the_named() -> None:

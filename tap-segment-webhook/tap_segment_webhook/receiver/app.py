@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tap_segment_webhook.settings import Settings
     from tap_segment_webhook.spool.committer import Committer
-    from tap_segment_webhook.spool.store import Store
+    from tap_segment_webhook.spool.engine import Writer
 
     Message = MutableMapping[str, Any]
 
@@ -35,7 +35,7 @@ _PROBE: Final = Received("", 0, [], [])
 class App:
     """Answers requests; every event of a 200 is on disk before it is sent."""
 
-    def __init__(self, settings: Settings, store: Store, committer: Committer) -> None:
+    def __init__(self, settings: Settings, store: Writer, committer: Committer) -> None:
         self._store = store
         self._committer = committer
         intake = Intake(committer, settings.max_body_bytes)

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from tap_segment_webhook.spool.store import Store
+    from tap_segment_webhook.spool.engine import Writer
 
 
 def render(
-    store: Store, positions: Mapping[str, int], waiting_bytes: int, statuses: Mapping[int, int]
+    store: Writer, positions: Mapping[str, int], waiting_bytes: int, statuses: Mapping[int, int]
 ) -> bytes:
     """Return all figures; the event counts are those since the spool was created."""
     registry = CollectorRegistry()
@@ -27,7 +27,7 @@ def render(
 class _Figures:
     def __init__(
         self,
-        store: Store,
+        store: Writer,
         positions: Mapping[str, int],
         waiting_bytes: int,
         statuses: Mapping[int, int],

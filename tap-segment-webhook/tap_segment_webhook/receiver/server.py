@@ -20,7 +20,7 @@ from tap_segment_webhook.gaps import tell_absence
 from tap_segment_webhook.receiver.app import App
 from tap_segment_webhook.receiver.connection import Connection
 from tap_segment_webhook.spool.committer import Committer
-from tap_segment_webhook.spool.store import Store
+from tap_segment_webhook.spool.opening import open_writer
 
 if TYPE_CHECKING:
     from tap_segment_webhook.errors import SpoolBroken
@@ -48,10 +48,8 @@ class Receiver:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.store = Store(
-            settings.spool_url,
-            dedup_window_events=settings.dedup_window_events,
-            max_bytes=settings.max_spool_bytes,
+        self.store = open_writer(
+            settings.spool,
             purpose=f"a receiver on {settings.host}:{settings.port}",
         )
         try:

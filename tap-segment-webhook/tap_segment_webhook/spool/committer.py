@@ -19,8 +19,8 @@ from tap_segment_webhook.spool.model import Counts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tap_segment_webhook.spool.engine import Writer
     from tap_segment_webhook.spool.model import Received
-    from tap_segment_webhook.spool.store import Store
 
 ANSWER_SECONDS: Final = 4.0  # Segment's classic webhooks wait 5
 _GROUP_BYTES: Final = 4 << 20  # one transaction's size, and so what a crash may undo
@@ -48,7 +48,7 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, *, retention_ms: int, on_broken: Callable[[SpoolBroken], None]
+        self, store: Writer, *, retention_ms: int, on_broken: Callable[[SpoolBroken], None]
     ) -> None:
         self._store = store
         self._retention_ms = retention_ms

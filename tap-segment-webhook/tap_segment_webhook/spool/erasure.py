@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from tap_segment_webhook.person import People
-    from tap_segment_webhook.spool.reader import Reader
-    from tap_segment_webhook.spool.store import Store
+    from tap_segment_webhook.spool.engine import Reader, Writer
 
 _LOT_BYTES: Final = 4 << 20  # one transaction's size
 _LOT_REJECTS: Final = 500
@@ -55,7 +54,7 @@ class Erasure:
         requests: whether their `delete` events go as well.
     """
 
-    def __init__(self, store: Store, reader: Reader, people: People, *, requests: bool) -> None:
+    def __init__(self, store: Writer, reader: Reader, people: People, *, requests: bool) -> None:
         self._store = store
         self._reader = reader
         self._people = people
@@ -125,7 +124,7 @@ class Erasure:
         yield from self._rewrite(lot)
 
     def _rewrite(self, lot: list[_Hit]) -> list[_Hit]:
-        self._store.replace([(hit.block.position, left_of(hit.block, hit.gone)) for hit in lot])
+        self._store.erase([(hit.block, hit.gone) for hit in lot])
         return lot
 
     def _rejects(self) -> Iterator[int]:

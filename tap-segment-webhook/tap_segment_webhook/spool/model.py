@@ -9,6 +9,7 @@ from zlib import crc32
 from tap_segment_webhook.event import digest, identity
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from tap_segment_webhook.event import Event, Row
@@ -178,3 +179,52 @@ class KeptReject(NamedTuple):
     received_at: int
     reason: str
     body: bytes
+
+
+class Signs(NamedTuple):
+    """When something last happened; times in milliseconds since 1970."""
+
+    receiver_at: int
+    """When a receiver certainly ran; one that runs leaves a sign every minute."""
+    event_at: int | None
+    """When the last retained event was committed."""
+    longest_pause: int | None
+    """The longest time between two commits that are retained, in milliseconds."""
+    absences: list[Absence]
+    """When no receiver ran for too long, oldest first."""
+
+
+class Found(NamedTuple):
+    """Events that somebody looked for."""
+
+    counts: Counter[str]
+    """How many there are, by the letter of their type."""
+    first: int
+    """A position that none of them lies before."""
+    last: int
+    """And one that none lies after."""
+
+
+class Location(NamedTuple):
+    """Where a spool is, and how it is kept there; what one engine does not know, it ignores."""
+
+    url: str
+    """`sqlite:///PATH` or `nats://HOST:PORT/STREAM`."""
+    dedup_window_events: int = 1_000_000
+    max_bytes: int | None = None
+    """Refuse to store more than this."""
+    max_event_bytes: int = 1 << 19
+    """The longest body of an event that may come."""
+    replicas: int = 3
+    """On how many servers each event is kept."""
+    dedup_seconds: int = 14_400
+    """For how long servers remember an event's id."""
+    user: str | None = None
+    password: str | None = None
+    credentials: str | None = None
+    """The path of a file with the credentials of a NATS user."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on JetStream."""
+        return self.url.startswith(("nats://", "tls://"))

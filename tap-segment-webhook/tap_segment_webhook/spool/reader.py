@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter, defaultdict
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tap_segment_webhook.errors import SpoolDamaged, SpoolUnusable
 from tap_segment_webhook.event import CODES
@@ -18,7 +18,15 @@ from tap_segment_webhook.spool.layout import (
     open_for_reading,
     spool_path,
 )
-from tap_segment_webhook.spool.model import Absence, Block, Counts, Holding, KeptReject
+from tap_segment_webhook.spool.model import (
+    Absence,
+    Block,
+    Counts,
+    Found,
+    Holding,
+    KeptReject,
+    Signs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,44 +37,6 @@ SELECT max(received_at - before), max(received_at) FROM (
     SELECT received_at, lag(received_at) OVER (ORDER BY position) AS before FROM block
 )
 """
-
-
-class Signs(NamedTuple):
-    """When something last happened; times in milliseconds since 1970."""
-
-    receiver_at: int
-    """When a receiver certainly ran; one that runs leaves a sign every minute."""
-    event_at: int | None
-    """When the last retained event was committed."""
-    longest_pause: int | None
-    """The longest time between two commits that are retained, in milliseconds."""
-    absences: list[Absence]
-    """When no receiver ran for too long, oldest first."""
-
-
-class Found(NamedTuple):
-    """Events that somebody looked for."""
-
-    counts: Counter[str]
-    """How many there are, by the letter of their type."""
-    first: int
-    """A position that none of them lies before."""
-    last: int
-    """And one that none lies after."""
-
-
-@contextmanager
-def open_existing(url: str) -> Iterator[Reader | None]:
-    """Open the spool for reading; give None if there is none yet.
-
-    Raises:
-        SpoolUnusable: as `Reader` does.
-    """
-    if not spool_path(url).exists():
-        yield None
-        return
-    with closing(Reader(url)) as reader:
-        yield reader
 
 
 class Reader:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import DIGEST_BYTES
 from tap_segment_webhook.spool.consumers import Consumers
+from tap_segment_webhook.spool.erasure import left_of
 from tap_segment_webhook.spool.layout import SALVAGE, diagnose, open_for_writing, spool_path
 from tap_segment_webhook.spool.lock import Lock
 from tap_segment_webhook.spool.model import (
@@ -338,6 +339,10 @@ class Store:
             for position, blocks in changes:
                 connection.execute("DELETE FROM block WHERE position = ?", (position,))
                 connection.executemany(_INSERT_BLOCK, blocks)
+
+    def erase(self, lot: Sequence[tuple[Block, Sequence[int]]]) -> None:
+        """Delete the events at these positions of these blocks; see `replace`."""
+        self.replace([(block.position, left_of(block, gone)) for block, gone in lot])
 
     def delete_rejects(self, numbers: Sequence[int]) -> int:
         """Delete the rejects with these *numbers*; return how many there were."""
