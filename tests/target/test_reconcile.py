@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from harness.messages import record, schema, small
+from harness.room import room_for
 from harness.spool import event, fill, opened, url_in
 from hypothesis import given
 from hypothesis import strategies as st
 from target_segment_api.arrivals import Arrival, Retained
 from target_segment_api.commands import main
 from target_segment_api.comparison import HOUR_MS, Comparison, Figures, Limits, Period
+from target_segment_api.errors import InputUnusable
 from target_segment_api.receipts import Receipt
 from target_segment_api.reconciliation import Reconciliation
 from target_segment_api.timestamp import from_ms, to_ms
@@ -426,6 +429,41 @@ def test_file_that_holds_no_receipts_is_exit_code_2(tmp_path: Path, line: str) -
     assert result.exit_code == 2
     assert "Line 2 of" in result.stderr
     assert "is no receipt" in result.stderr
+
+
+def test_driver_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only who asks a database needs one."""
+    write_receipts(tmp_path, sent("a"))
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    result = run(tmp_path, "--database", "postgresql:///x")
+
+    assert result.exit_code == 2
+    assert "pip install 'target-segment-api[postgres]'" in result.stderr
+
+
+def test_receiver_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the two packages are apart, a pipe joins them."""
+    write_receipts(tmp_path, sent("a"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = run(tmp_path, "--spool", url_in(tmp_path))
+
+    assert result.exit_code == 2
+    assert "segment-receiver ids | segment-sender reconcile --arrived -" in result.stderr
+
+
+def test_full_disk_is_told() -> None:
+    """What is compared goes to temporary files, and may not fit there."""
+    many = (Receipt(f"{number:0250}", "users", LONG_AGO) for number in range(200_000))
+
+    with room_for(1 << 20), pytest.raises(InputUnusable, match=r"SQLITE_TMPDIR names the folder"):
+        compared(many, [])
 
 
 def test_receipts_that_are_not_asked_for_are_told() -> None:
