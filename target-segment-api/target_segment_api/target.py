@@ -115,8 +115,10 @@ class TargetSegmentApi(Target):
     @cached_property
     def changes(self) -> Changes | None:
         """What remembers rows, if `changed_only` is set."""
-        path = self.settings.changes_path
-        return Changes(path, keep=not self.settings.dry_run) if path else None
+        settings = self.settings
+        if settings.changes_path is None:
+            return None
+        return Changes(settings.changes_path, settings.namespace, keep=not settings.dry_run)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

@@ -340,6 +340,22 @@ def test_it_sends_only_what_has_changed(segment: Segment, tmp_path: Path) -> Non
     assert [run.positions for run in runs] == [[3], [3], [4], [3], [4]]
 
 
+def test_it_knows_what_each_source_has(segment: Segment, tmp_path: Path) -> None:
+    """With another write key every row is new, and the first key's rows are still known."""
+    first = mapped(tmp_path, segment, IDENTIFY, changed_only=True, message_id_namespace=None)
+    done(first.run_here([table(), *rows(USERS)]))
+    settings = {"write_key": "another-write-key-of-a-source", "check_write_key": "warn"}
+    other = mapped(
+        tmp_path, segment, IDENTIFY, changed_only=True, message_id_namespace=None, **settings
+    )
+
+    for target in (other, first, other):
+        done(target.run_here([table(), *rows(USERS)]))
+
+    counts = segment.counts()
+    assert (counts["accepted"], sum(counts["dropped"].values())) == (3, 3)
+
+
 def test_it_counts_rows_that_are_unchanged(segment: Segment, tmp_path: Path) -> None:
     """Of every record the books say what became of it."""
     target = mapped(tmp_path, segment, IDENTIFY, changed_only=True)
