@@ -196,6 +196,23 @@ def test_reader_in_the_log_is_a_clear_error(
     assert holds_mark(tmp_path) == []
 
 
+def test_what_a_salvage_has_left_is_told(
+    tmp_path: Path, commands: Commands, spool_url: str
+) -> None:
+    """The damaged file holds them still, so it is not over before that is gone."""
+    fill(spool_url, [theirs(1), event(2)])
+    damaged = tmp_path / "spool.db-damaged"
+    damaged.write_bytes(spool_path(spool_url).read_bytes())
+
+    refusal = commands.refusal("erase", USER, "--yes")
+    left = holds_mark(tmp_path)
+    damaged.unlink()
+
+    assert f"{damaged}, which a salvage has left" in refusal
+    assert left == [damaged.name]
+    assert commands.output("erase", USER, "--yes").startswith("Erased 0 events")
+
+
 @pytest.mark.parametrize("words", [(), ("--yes",), ("",)])
 def test_nobody_named_is_a_mistake(commands: Commands, words: tuple[str, ...]) -> None:
     """No id, or an empty one, is not everybody."""

@@ -355,7 +355,8 @@ class Store:
         What was pruned or purged before lies in the file's free space until it is used again.
 
         Raises:
-            SpoolUnavailable: there is no room for it, or somebody reads in the log.
+            SpoolUnavailable: there is no room for it, somebody reads in the log, or an old
+                file of this spool lies beside it.
         """
         self._fold()
         free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
@@ -368,6 +369,11 @@ class Store:
         with self._diagnosed(), self._temporary_files_beside():
             self._connection.execute("VACUUM")
         self._fold()
+        if (damaged := Path(f"{self._path}-damaged")).exists():
+            raise SpoolUnavailable(
+                f"{damaged}, which a salvage has left, may still hold what was erased here. Delete "
+                "it and run it again."
+            )
 
     def _fold(self) -> None:
         """Write the log into the file and cut it to nothing."""
