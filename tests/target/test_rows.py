@@ -405,6 +405,21 @@ def test_it_sends_marked_rows_without_a_memory_too(segment: Segment, tmp_path: P
     assert told(segment) == [("deleted", "row-1")]
 
 
+@pytest.mark.parametrize("when", ['event = "signup"', 'plan = "event"', 'plan = "row_state"'])
+def test_it_sends_no_deleted_row_to_who_asks_for_something_else(
+    segment: Segment, tmp_path: Path, when: str
+) -> None:
+    """A column or a text that is called as the state of a row does not ask for it."""
+    target = mapped(tmp_path, segment, IDENTIFY | {"when": when})
+    row = {"id": 1, "event": "signup", "plan": when.split('"')[1]}
+
+    done(target.run_here([table(), *rows([row | {"_sdc_deleted_at": "2026-03-04"}])]))
+    assert segment.events() == []
+
+    done(target.run_here([table(), *rows([row])]))
+    assert len(segment.events()) == 1
+
+
 def test_it_sends_rows_that_a_full_table_has_no_more(segment: Segment, tmp_path: Path) -> None:
     """With their key, and null in place of all other columns; again if they come back."""
     target = mapped(tmp_path, segment, *BY_STATE, changed_only=True)
