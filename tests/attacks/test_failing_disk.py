@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+needs_sqlite = pytest.mark.skipif(not disk.is_reachable(), reason="This Python hides its SQLite.")
+
 FAULTS = 6 * ROUNDS
 COMMITS = 8
 AT_ONCE = -1
 
 
+@needs_sqlite
 def test_fault_at_any_operation_loses_no_acknowledged_event(tmp_path: Path) -> None:
     """Whatever fails, and for how long: what was committed is there, once, and the books agree."""
     random = Random(0)  # noqa: S311 - test data
@@ -119,6 +122,7 @@ class Writer:
             store.tidy(AT_ONCE)
 
 
+@needs_sqlite
 @pytest.mark.parametrize(
     ("how", "kind", "error"),
     [
@@ -149,6 +153,7 @@ def test_receiver_stops_when_the_disk_fails(
         tally.rounds, tally.events = 1, 5
 
 
+@needs_sqlite
 def test_receiver_stops_when_it_cannot_read_what_to_prune(spool_url: str) -> None:
     """An error between deliveries is noticed as well: it does not go on without a writer."""
     big = "x" * 1_000_000
@@ -167,6 +172,7 @@ def test_receiver_stops_when_it_cannot_read_what_to_prune(spool_url: str) -> Non
     assert url
 
 
+@needs_sqlite
 def test_full_disk_is_red_and_turns_green_by_itself(spool_url: str) -> None:
     """While nothing can be written it answers 503, deliveries and health; then it goes on."""
     with attack("receiver", "the disk is full for a while") as tally:

@@ -9,9 +9,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import pytest
 from harness import spool
 from harness.attacks import ROUNDS, attack
-from harness.disk import Disk, Platter
+from harness.disk import Disk, Platter, is_reachable
 from harness.spool import event, opened, received
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.spool.model import Counts
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 
 LIVES = max(1, ROUNDS // 20)
+pytestmark = pytest.mark.skipif(not is_reachable(), reason="This Python hides its SQLite.")
+
 IMAGES = 300  # of each life
 STEPS = 120
 NO_EVENT = b'{"type":"order","number":%d}'
