@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 USER = "usr_40711"
 MARK = b"Quince-Marmalade"  # what only this user's events say
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "4"))
 RUN_SECONDS = 120
 
 

@@ -333,16 +333,14 @@ class Store:
         """
         if not changes:
             return
-        self._connection.execute("PRAGMA secure_delete = ON")
-        with self._transaction() as connection:
+        with self._overwriting() as connection:
             for position, blocks in changes:
                 connection.execute("DELETE FROM block WHERE position = ?", (position,))
                 connection.executemany(_INSERT_BLOCK, blocks)
 
     def delete_rejects(self, numbers: Sequence[int]) -> int:
         """Delete the rejects with these *numbers*; return how many there were."""
-        self._connection.execute("PRAGMA secure_delete = ON")
-        with self._transaction() as connection:
+        with self._overwriting() as connection:
             deleted = connection.executemany(
                 "DELETE FROM reject WHERE number = ?", [(number,) for number in numbers]
             ).rowcount
@@ -359,7 +357,8 @@ class Store:
                 file of this spool lies beside it.
         """
         self._fold()
-        free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
+        with self._diagnosed():
+            free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
         if free < needed:
             raise SpoolUnavailable(
                 f"Building the spool anew takes {needed:,} bytes of disk for the while, and "
@@ -384,6 +383,14 @@ class Store:
                 f"Another program reads the log of the spool, {self._path}-wal, so it cannot be "
                 "emptied and may still hold what was erased. Stop that one and run it again."
             )
+
+    @contextmanager
+    def _overwriting(self) -> Iterator[sqlite3.Connection]:
+        """As `_transaction`, and what is deleted in it is overwritten with zeros."""
+        with self._diagnosed():
+            self._connection.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as connection:
+            yield connection
 
     @contextmanager
     def _temporary_files_beside(self) -> Iterator[None]:
