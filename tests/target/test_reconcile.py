@@ -397,6 +397,7 @@ def test_what_cannot_be_compared_is_exit_code_2(tmp_path: Path, words: str, reas
     "line",
     [
         *("nonsense", "[]", '{"id": "a"}', '{"message_id": null}', '{"message_id": ["a"]}'),
+        '{"message_id": true, "received_at": "2026-03-04T11:20:00Z"}',
         '{"message_id": "a", "received_at": "soon"}',
         '{"message_id": "a", "received_at": {}}',
     ],
