@@ -86,8 +86,18 @@ class Visit:
         ]
 
     @property
+    def hosts(self) -> set[str | None]:
+        """The hosts that pages have asked for anything, whether or not they answered."""
+        return {
+            urlsplit(params["url"]).hostname
+            for name, _, params in self._events()
+            if name == "URL_REQUEST_START_JOB"
+            and urlsplit(params.get("initiator", "")).hostname == HOST
+        }
+
+    @property
     def addresses(self) -> set[str]:
-        """The hosts that it connected to, or tried to."""
+        """The addresses that it connected to, or tried to."""
         return {
             params["address"].rpartition(":")[0]
             for name, _, params in self._events()
