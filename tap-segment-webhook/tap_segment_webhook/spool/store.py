@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from tap_segment_webhook.event import DIGEST_BYTES
 from tap_segment_webhook.spool.consumers import Consumers
 from tap_segment_webhook.spool.layout import SALVAGE, diagnose, open_for_writing, spool_path
 from tap_segment_webhook.spool.lock import Lock
+from tap_segment_webhook.spool.log import fold
 from tap_segment_webhook.spool.model import (
     PATIENCE_MS,
     Absence,
@@ -149,24 +150,33 @@ class Store:
         self._ensure_it_never_went_back()
 
     def _ensure_it_never_went_back(self) -> None:
-        """Take a new identity if positions that a pipeline has confirmed were not given out yet.
+        """Take a new identity if positions were given out that are ahead of us now.
 
         A backup was put in our place, or the disk lost what it had synced. With
-        the old identity the pipeline would pass over what gets those positions
+        the old identity a pipeline could pass over what gets those positions
         next; with a new one it takes its state for another spool's and starts anew.
         """
-        try:
+        reasons = []
+        confirmed = lost = 0
+        with suppress(SpoolUnavailable):  # else none is confirmed, as far as anybody can tell
             confirmed = max(self.consumers.positions().values(), default=0)
-        except SpoolUnavailable:
-            return  # and none is confirmed, as far as anybody can tell
-        if confirmed <= self.head:
+        if confirmed > self.head:
+            reasons.append(f"a pipeline has confirmed {confirmed}: it is older than it was")
+        with suppress(sqlite3.Error):  # a full disk: there will be another start
+            lost = fold(self._connection, Path(f"{self._path}-wal"))
+        if lost:
+            reasons.append(
+                f"its log was damaged: {lost} commits after that, which were acknowledged, are "
+                "lost. A replay in Segment brings them back"
+            )
+        if not reasons:
             return
         _log.error(
-            "The spool %s ends at position %d, but a pipeline has confirmed %d: it is older than "
-            "it was. It gets a new identity, so that the next run emits all that is retained.",
+            "The spool %s ends at position %d, but %s. It gets a new identity, so that the next "
+            "run emits all that is retained.",
             self._path,
             self.head,
-            confirmed,
+            "; ".join(reasons),
         )
         with self._transaction() as connection:
             connection.execute("UPDATE spool SET id = ?", (str(uuid.uuid4()),))
