@@ -87,7 +87,7 @@ const track = async (count) => {
 };
 """
 TRACK_MANY = f"""{TRACK}
-await report(await track(60));
+await report(await track(30));
 """
 LEAVE_AT_ONCE = f"""{TRACK}
 await analytics;
