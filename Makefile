@@ -9,6 +9,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 # The Python that python3 means here, so that uv neither guesses nor downloads one.
 export UV_PYTHON ?= $(shell python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
 RUN := $(UV) run --locked
+ATTACKS := $(CURDIR)/.tools/attacks.jsonl
 
 .PHONY: help demo test check format bench parity soak docs
 
@@ -39,8 +40,10 @@ bench: $(UV) ## every benchmark against its peers, as ratios
 parity: $(UV) ## our mappings beside Segment's own packages: tests/parity/RESULTS.md
 	$(RUN) python tests/parity/run.py
 
-soak: $(UV) ## the crash tests again, for longer
-	SOAK_ROUNDS=200 $(RUN) pytest tests -k kill
+soak: $(UV) ## every attack again, for longer, and what came of it: docs/reliability.md
+	mkdir -p .tools && rm -f $(ATTACKS)
+	SOAK_ROUNDS=200 ATTACK_REPORT=$(ATTACKS) $(RUN) pytest tests -k "kill or attacks"
+	$(RUN) python tests/harness/reliability.py $(ATTACKS)
 
 .tools/bin/uv:
 	python3 -m venv .tools

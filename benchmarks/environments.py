@@ -29,8 +29,14 @@ def modules() -> Path | None:
 
 def versions() -> dict[str, str]:
     """Return which release of each sender is measured."""
-    found = clients.FOR_PYTHON if python() else dict.fromkeys(clients.FOR_PYTHON, NOT_INSTALLED)
-    return {**found, **versions_for_node(clients.ANALYTICS_NODE)}
+    return versions_for_python() | versions_for_node(clients.ANALYTICS_NODE)
+
+
+def versions_for_python() -> dict[str, str]:
+    """Return which releases of the packages for Python are used."""
+    if python() is None:
+        return dict.fromkeys(clients.FOR_PYTHON, NOT_INSTALLED)
+    return dict(clients.FOR_PYTHON)
 
 
 def versions_for_node(*names: str) -> dict[str, str]:

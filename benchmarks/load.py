@@ -151,7 +151,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--array", type=int, default=1, help="events in a request; 1: an object")
     parser.add_argument("--rate", type=float, help="requests/s; without it: as many as possible")
-    parser.add_argument("--secret", default="")
+    parser.add_argument("--secret", default="", help="signs webhooks")
+    parser.add_argument("--key", help="with it, batches for the Tracking API instead of webhooks")
     parser.add_argument("--seed", type=int, default=0, help="other seed, other message ids")
     return parser.parse_args()
 
@@ -160,7 +161,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Return what a load came to: counts, seconds, milliseconds."""
     url = urlsplit(options.url)
     load = Load(
-        deliveries.requests(url.path, url.netloc, options.array, options.secret, options.seed)
+        deliveries.requests(
+            url.path,
+            url.netloc,
+            options.array,
+            secret=options.secret,
+            key=options.key,
+            seed=options.seed,
+        )
     )
     loop = _event_loop(options.rate)
     started = time.monotonic()

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks import machine, receivers
-from benchmarks.report import OURS, Measurement
+from benchmarks import environments, machine, receivers
+from benchmarks.report import OURS, Asked, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,9 @@ RECEIVERS: dict[str, Receiver] = {
     "FastAPI + asyncpg": receivers.fastapi_asyncpg,
     "Flask (8 threads) + PostgreSQL": receivers.flask_postgres,
 }
+WEBHOOKS = "ours, webhook arrays of 100"
+SDK = Path(__file__).parent / "peers" / "analytics_python.py"
+SDK_THREADS = 4
 PACKAGES = ("asyncpg", "fastapi", "flask", "gunicorn", "httptools", "psycopg", "uvicorn", "uvloop")
 MIB = 1024 * 1024
 LARGE_ARRAY = 16 * 1024  # events of just under 1 KiB: just under the 16 MiB that a body may have
@@ -47,10 +50,11 @@ class Lengths(NamedTuple):
     rounds: int
     warm_up_seconds: float
     seconds: float
+    sdk_events: int
 
 
-FULL = Lengths(rounds=3, warm_up_seconds=1, seconds=6)
-QUICK = Lengths(rounds=1, warm_up_seconds=0.5, seconds=2)
+FULL = Lengths(rounds=3, warm_up_seconds=1, seconds=6, sdk_events=40_000)
+QUICK = Lengths(rounds=1, warm_up_seconds=0.5, seconds=2, sdk_events=5_000)
 
 
 def measure(*, quick: bool) -> list[Measurement]:
@@ -59,6 +63,8 @@ def measure(*, quick: bool) -> list[Measurement]:
     return [
         throughput("single posts, 64 connections", lengths, connections=64, array=1),
         throughput("arrays of 100, 16 connections", lengths, connections=16, array=100),
+        batches(lengths),
+        *sdk(lengths),
         *latency(lengths),
         memory(lengths),
     ]
@@ -66,7 +72,8 @@ def measure(*, quick: bool) -> list[Measurement]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what the receivers are made of."""
-    return machine.versions(*PACKAGES) | {"postgresql": receivers.postgres_version()}
+    own = machine.versions(*PACKAGES) | {"postgresql": receivers.postgres_version()}
+    return own | environments.versions_for_python()
 
 
 def throughput(what: str, lengths: Lengths, *, connections: int, array: int) -> Measurement:
@@ -78,6 +85,41 @@ def throughput(what: str, lengths: Lengths, *, connections: int, array: int) -> 
             result = it.load(lengths.seconds, connections=connections, array=array)
             found.add(name, result["per_second"] * array)
     return found
+
+
+def batches(lengths: Lengths) -> Measurement:
+    """Measure how many events of the Tracking API are accepted, beside those of webhooks."""
+    found = Measurement(
+        "/v1/batch of 100, 16 connections", "events/s", asked={WEBHOOKS: Asked("≥", 1)}
+    )
+    keys = {OURS: receivers.KEY, WEBHOOKS: None}
+    for _, (name, key) in itertools.product(range(lengths.rounds), keys.items()):
+        with target(receivers.ours) as it:
+            it.load(lengths.warm_up_seconds, connections=16, array=100, key=key)
+            result = it.load(lengths.seconds, connections=16, array=100, key=key)
+            found.add(name, result["per_second"] * 100)
+    return found
+
+
+def sdk(lengths: Lengths) -> Iterator[Measurement]:
+    """Measure whether a whole SDK waits for us: its rate, beside that at the empty server."""
+    program = environments.python()
+    if program is None:
+        return
+    found = Measurement(
+        f"segment-analytics-python, {SDK_THREADS} threads, {lengths.sdk_events:,} events",
+        "events/s",
+        asked={NOTHING_STORED: Asked("≥", 0.9)},
+    )
+    for _, name in itertools.product(range(lengths.rounds), (OURS, NOTHING_STORED)):
+        with target(RECEIVERS[name]) as it:
+            numbers = (str(lengths.sdk_events), str(SDK_THREADS))
+            command = [str(program), str(SDK), it.running.base_url, receivers.KEY, *numbers]
+            seconds = float(subprocess.check_output(command))
+            it.sent += lengths.sdk_events
+            it.accepted += lengths.sdk_events
+            found.add(name, lengths.sdk_events / seconds)
+    yield found
 
 
 def latency(lengths: Lengths) -> list[Measurement]:
@@ -131,11 +173,16 @@ class Target:
         connections: int = 64,
         array: int = 1,
         rate: float | None = None,
+        key: str | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """Put a load on it for *seconds*, *rate* in requests/s; return what `load.py` measured."""
+        """Put a load on it for *seconds*, *rate* in requests/s; return what `load.py` measured.
+
+        With *key* these are batches for the Tracking API, else webhooks.
+        """
         options = {"connections": connections, "array": array, "rate": rate, "seconds": seconds}
-        command = _load_command(self.running.url, options)
+        url = f"{self.running.base_url}/v1/batch" if key else self.running.url
+        command = _load_command(url, options | {"key": key})
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             while meanwhile and process.poll() is None:
                 meanwhile()

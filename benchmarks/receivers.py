@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
 HOST = "127.0.0.1"
 SECRET = "not-a-real-secret"  # noqa: S105
+KEY = "not-a-real-key"
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -48,7 +49,12 @@ class Running:
     @property
     def url(self) -> str:
         """Where deliveries are posted to."""
-        return f"http://{HOST}:{self.port}/webhook"
+        return f"{self.base_url}/webhook"
+
+    @property
+    def base_url(self) -> str:
+        """The address without a path."""
+        return f"http://{HOST}:{self.port}"
 
 
 Receiver = Callable[[Path], AbstractContextManager[Running]]
@@ -59,7 +65,13 @@ def ours(folder: Path) -> Iterator[Running]:
     """Run segment-receiver on a SQLite spool."""
     port, config = free_port(), folder / "config.json"
     spool = f"sqlite:///{folder / 'spool.db'}"
-    settings = {"spool_url": spool, "host": HOST, "port": port, "shared_secret": SECRET}
+    settings = {
+        "spool_url": spool,
+        "host": HOST,
+        "port": port,
+        "shared_secret": SECRET,
+        "write_key": KEY,
+    }
     config.write_text(json.dumps(settings), "utf-8")
     command = [str(PROGRAMS / "segment-receiver"), "serve", "--config", str(config)]
     with _process(command, folder, port) as pid:

@@ -7,6 +7,7 @@ project are not touched.
 
 The stand-in also does what Segment is known for: it answers 200 and drops a few
 events. Its webhook brings back the others, and the books have to find those few.
+At the end one of Segment's own SDKs sends to the receiver instead of to Segment.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import requests
+from harness import sdks
+from harness.clients import NotInstalled
 from harness.deliveries import array, events, single
 from harness.meltano import Meltano, MeltanoFailed
 from harness.pipeline import STREAMS, Pipeline
@@ -49,8 +52,14 @@ SWITCHED_OFF = 40  # more are not meant for us
 INTEGRATION = "Webhooks"
 BROKEN: Event = {"type": "purchase", "messageId": "demo-1"}  # which is none of Segment's calls
 LOST = 3  # events that the stand-in answers with 200 and drops
+SDK_CALLS = 120
+WRITE_KEY = "a-key-of-the-demo"
 LOG_LINES = 40
 WIDTH = 78
+FAILURES = (
+    *(MeltanoFailed, NotInstalled, DidNotStart, SegmentDidNotStart),
+    requests.RequestException,
+)
 MISSING = re.compile(r"^  \S+Z  \S+  (\S+)$", re.MULTILINE)  # a line of `reconcile`
 
 NEXT = """\
@@ -85,7 +94,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\n\nStopped. Nothing is left behind.")
         return 130
-    except (MeltanoFailed, DidNotStart, SegmentDidNotStart, requests.RequestException) as error:
+    except FAILURES as error:
         print("\n", *str(error).splitlines()[-LOG_LINES:], "\nThe demo failed.", sep="\n")
         return 1
 
@@ -99,7 +108,9 @@ def demonstrate(stack: ExitStack) -> int:
         meltano.install("collect", "activate")
     with step("PostgreSQL starts"):
         server = stack.enter_context(postgres())
-        pipeline = Pipeline(folder, meltano, server, integration_name=INTEGRATION)
+        pipeline = Pipeline(
+            folder, meltano, server, integration_name=INTEGRATION, write_key=WRITE_KEY
+        )
     with step("segment-receiver starts"):
         stack.push(pipeline.receiver)  # also stops one that is interrupted while it starts
         pipeline.receiver.start()
@@ -122,6 +133,13 @@ def demonstrate(stack: ExitStack) -> int:
         told = reconcile(folder / "receipts.jsonl", pipeline.receiver.spool_url)
     print(f"\n{indented(told)}\n")
     found += oversights({drop["event"]["messageId"] for drop in segment.drops()}, told)
+    calls = sdks.ordinary(SDK_CALLS, seed=2)
+    with step("Segment's SDK for Python sends to the receiver instead of to Segment"):
+        given_up = sdks.ANALYTICS_PYTHON.send(pipeline.receiver.base_url, WRITE_KEY, calls)
+    with step("meltano run collect"):
+        pipeline.collect()
+    found += absences(calls, given_up, pipeline.tables())
+    print(f"\n  {len(calls):,} calls of the SDK are in PostgreSQL too.\n")
     if found:
         print(*(f"PROBLEM: {problem}" for problem in found), "\nThe demo failed.", sep="\n")
         return 1
@@ -220,6 +238,19 @@ def oversights(lost: set[str], told: str) -> Iterator[str]:
         yield f"The books have not found {len(unseen)} events that were dropped: {sample(unseen)}"
     if wrong := missing - lost:
         yield f"The books miss {len(wrong)} events that were not dropped: {sample(wrong)}"
+
+
+def absences(
+    calls: Iterable[sdks.Call],
+    given_up: Sequence[object],
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[str]:
+    """Yield what the SDK has *given_up*, and which of its *calls* are not once in their table."""
+    if given_up:
+        yield f"The SDK gave up {len(given_up)} requests: {given_up[0]}"
+    rows = Counter((kind, row["message_id"]) for kind, table in tables.items() for row in table)
+    if wrong := {call["messageId"] for call in calls if rows[call["type"], call["messageId"]] != 1}:
+        yield f"{len(wrong)} calls of the SDK are not in PostgreSQL once: {sample(wrong)}"
 
 
 def indented(text: str) -> str:

@@ -62,6 +62,18 @@ def test_books_that_find_other_events_than_were_dropped_are_a_problem() -> None:
     ]
 
 
+def test_calls_of_the_sdk_that_are_not_in_their_table_are_a_problem() -> None:
+    """Each has to be there once, and nothing may have been given up."""
+    calls = [{"type": "page", "messageId": "p-1"}, {"type": "track", "messageId": "t-1"}]
+    tables = {"page": [{"message_id": "p-1"}], "track": [{"message_id": "t-1"}]}
+
+    assert list(DEMO["absences"](calls, [], tables)) == []
+    assert list(DEMO["absences"](calls, [[503, ["t-1"]]], {**tables, "track": []})) == [
+        "The SDK gave up 1 requests: [503, ['t-1']]",
+        "1 calls of the SDK are not in PostgreSQL once: t-1",
+    ]
+
+
 def test_events_that_are_not_at_segment_as_they_were_are_counted() -> None:
     """One that lacks a field is missing, and it is strange; the order of fields is no matter."""
     sent = [{"type": "track", "context": {"a": 1, "b": 2}}, {"type": "page", "name": "Home"}]

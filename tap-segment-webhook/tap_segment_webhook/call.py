@@ -25,6 +25,7 @@ from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent
 from tap_segment_webhook.event import NAMES, read_event, read_tolerantly
 from tap_segment_webhook.filter import switched_off
 from tap_segment_webhook.spool.model import Received, Reject
+from tap_segment_webhook.usual import take_in as take_in_usual
 
 if TYPE_CHECKING:
     from tap_segment_webhook.event import Event
@@ -38,6 +39,18 @@ MAX_BODY_BYTES: Final = 500 << 10
 
 Fields: TypeAlias = "dict[str, Raw]"
 
+
+class _Batch(msgspec.Struct):
+    """A batch as SDKs send it."""
+
+    batch: list[Raw]
+    writeKey: str | None = None  # noqa: N815 - Segment's names
+    context: Raw = Raw()
+    integrations: Raw = Raw()
+    sentAt: Raw = Raw()  # noqa: N815
+
+
+_decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
@@ -76,6 +89,15 @@ def read_batch(body: bytes) -> Request:
     Raises:
         InvalidEvent: it is no JSON object.
     """
+    try:
+        usual = _decode_batch(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_unusual_batch(body)
+    shared = {name: raw for name in _SHARED if bytes(raw := getattr(usual, name))}
+    return Request(usual.writeKey, list(map(bytes, usual.batch)), shared=shared)
+
+
+def _read_unusual_batch(body: bytes) -> Request:
     fields = _fields(body)
     write_key = _text(fields.pop("writeKey", None))
     batch = bytes(fields.pop("batch", b""))
@@ -128,25 +150,41 @@ def sort_calls(source: str, request: Request, integration_name: str | None) -> R
     events: list[Event] = []
     rejects: list[Reject] = []
     filtered = 0
+    start = _usual_start(request) if fault is None else None
     for call in calls:
-        body = call
-        try:
-            fields = _take_in(_fields(call), request)
-            body = _encoded(fields)
-            event = read_event(body)
-            reason = fault or discarded(NAMES[event.code], fields)
-        except InvalidEvent as error:
-            reason = fault or error.reason
-        if reason is not None:
-            rejects.append(Reject(reason, body))
-        elif integration_name is not None and switched_off(body, integration_name):
+        usual = None if start is None else take_in_usual(call, start)
+        taken = usual or _take_in(call, request, fault)
+        if isinstance(taken, Reject):
+            rejects.append(taken)
+        elif integration_name is not None and switched_off(taken.body, integration_name):
             filtered += 1
         else:
-            events.append(event)
+            events.append(taken)
     return Received(source, len(calls), events, rejects, filtered)
 
 
-def _take_in(fields: Fields, request: Request) -> Fields:
+def _usual_start(request: Request) -> bytes | None:
+    """Return how a usual call of *request* begins as an event; None if it has none."""
+    if request.kind is not None or request.shared.keys() > {"sentAt"}:
+        return None
+    sent = request.shared.get("sentAt")
+    return b"{" if sent is None else b'{"sentAt":%b,' % sent
+
+
+def _take_in(call: bytes, request: Request, fault: str | None) -> Event | Reject:
+    """Return the event that *call* becomes, or why there is none."""
+    body = call
+    try:
+        fields = _as_event(_fields(call), request)
+        body = _encoded(fields)
+        event = read_event(body)
+        reason = fault or discarded(NAMES[event.code], fields)
+    except InvalidEvent as error:
+        reason = fault or error.reason
+    return event if reason is None else Reject(reason, body)
+
+
+def _as_event(fields: Fields, request: Request) -> Fields:
     """Turn the *fields* of one call into those of the event that Segment makes of it."""
     fields.pop("writeKey", None)
     if request.kind is not None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 MAX_BATCH_EVENTS: Final = 2500
 """A larger batch is answered with 200 and dropped (Segment's HTTP API, since 2024-09-11)."""
 
-_CONSENT_EVENT: Final = b'"Segment Consent Preference Updated"'
+CONSENT_EVENT: Final = "Segment Consent Preference Updated"
+"""The event whose context is looked into."""
+
+_CONSENT_EVENT: Final = b'"%b"' % CONSENT_EVENT.encode()
 _NULL: Final = b"null"
 _OBJECT_OR_NULL: Final = (b"{", b"n")
 _IDS: Final = ("userId", "anonymousId")

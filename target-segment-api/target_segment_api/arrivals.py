@@ -84,7 +84,7 @@ def _read(line: bytes) -> Arrival | Retained:
     except (UnicodeDecodeError, msgspec.MsgspecError):
         pass  # it may still be what others write
     found = msgspec.convert(decode(line), _Line)
-    if isinstance(found.message_id, str | int):
+    if isinstance(found.message_id, str | int) and not isinstance(found.message_id, bool):
         moment = found.received_at
         return Arrival(_text(found.message_id), None if moment is None else _moment(moment))
     return Retained(_moment(found.retained_since))

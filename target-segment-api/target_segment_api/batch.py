@@ -7,7 +7,9 @@ both with a margin here, since it does not say whether a KB has 1,000 or 1,024 b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from target_segment_api.changes import Change
@@ -18,7 +20,7 @@ _TAIL: Final = b"]}"
 _ENVELOPE_BYTES: Final = len(_HEAD) + len(_TAIL)
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One event that is ready to be sent, and where it came from."""
 
     body: bytes
@@ -47,16 +49,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.events)
 
-    def takes(self, event: Outgoing, max_events: int, max_bytes: int) -> bool:
-        """Tell whether *event* fits in as well; into an empty batch everything does."""
-        return not self.events or (
-            len(self.events) < max_events and self.body_bytes + len(event.body) + 1 <= max_bytes
-        )
-
-    def add(self, event: Outgoing) -> None:
-        """Put *event* at the end."""
+    def add(self, event: Outgoing, max_events: int, max_bytes: int) -> bool:
+        """Put *event* at the end, if it fits in; into an empty batch everything does."""
+        size = self.body_bytes + len(event.body) + 1
+        if self.events and (size > max_bytes or len(self.events) >= max_events):
+            return False
         self.events.append(event)
-        self.body_bytes += len(event.body) + 1
+        self.body_bytes = size
+        return True
 
     def body(self) -> bytes:
         """Return the body of the request, of exactly `body_bytes` bytes.

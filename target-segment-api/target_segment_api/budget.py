@@ -30,6 +30,11 @@ class Budget:
         self._events = 0
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether nothing has to be counted."""
+        return self._max_events is None and not self._counts_users
+
+    @property
     def users(self) -> int:
         """How many different users were counted."""
         return len(self._users)

@@ -82,20 +82,21 @@ class Changes:
 
     Args:
         path: the file.
+        namespace: of the source of Segment: what one has, another has not.
         keep: False only looks: nothing that is confirmed is remembered, and no file is made.
 
     Raises:
         FileUnusable: it cannot be used, or another target is using it. So does every method.
     """
 
-    def __init__(self, path: Path, *, keep: bool = True) -> None:
+    def __init__(self, path: Path, namespace: str = "", *, keep: bool = True) -> None:
         self._keep = keep
         self._pending: dict[tuple[str, str], Change] = {}
         self._waiting: list[Change] = []  # to leave, and not yet in the file
         self._confirmed: list[Change] = []
         self._versions: dict[str, int] = {}
         self._partial: dict[str, str] = {}
-        self._file = RowFile(path, keep=keep)
+        self._file = RowFile(path, namespace, keep=keep)
         self._in_doubt = _read_doubts(self._file)
 
     def see(

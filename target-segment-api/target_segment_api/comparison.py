@@ -168,16 +168,16 @@ class Comparison:
     def add_receipts(self, receipts: Iterable[Receipt | None]) -> None:
         """Take *receipts*, in any order; None is one that was cut off. Before `sort`."""
         with self._told():
-            self.receipts += self._connection.executemany(
+            self._connection.executemany(
                 "INSERT INTO receipt VALUES (?, ?, ?)", self._chosen(receipts)
-            ).rowcount
+            )
 
     def add_arrivals(self, arrivals: Iterable[Arrival | Retained]) -> None:
         """Take *arrivals*, in any order. Before `sort`."""
         with self._told():
-            self.arrivals += self._connection.executemany(
+            self._connection.executemany(
                 "INSERT INTO arrival VALUES (?, ?)", self._noting(arrivals)
-            ).rowcount
+            )
 
     def sort(self) -> None:
         """Prepare the answers, once everything is there."""
@@ -212,6 +212,7 @@ class Comparison:
                 self.unreadable += 1
             elif period.has(receipt.accepted_at):
                 message_id, stream, moment = receipt
+                self.receipts += 1
                 yield message_id, streams.setdefault(stream, len(streams)), moment
 
     def _noting(self, arrivals: Iterable[Arrival | Retained]) -> Iterator[Arrival]:
@@ -219,6 +220,7 @@ class Comparison:
             if isinstance(each, Retained):
                 self._retained = max(self._retained, each.since)
             else:
+                self.arrivals += 1
                 yield each
 
     def _values(self, limits: Limits) -> dict[str, int]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_api.batch import Batch, Outgoing
@@ -37,6 +39,7 @@ _GATHER_SECONDS: Final = 1.0  # no event waits longer for others, unless its lan
 _LOOK_SECONDS: Final = 0.2
 _REPORT_SECONDS: Final = 60.0
 _SKEW: Final = 2.0  # a lane with so many times its share of the events
+_PLACE: Final = attrgetter("epoch", "stream")
 
 
 class Dispatcher:
@@ -64,6 +67,7 @@ class Dispatcher:
         find_key: Callable[[], bool | None] | None = None,
     ) -> None:
         self._settings = settings
+        self._limits = settings.max_batch_events, settings.max_batch_bytes
         self._write_state = write_state
         self._find_key = find_key
         self.books = Books()
@@ -114,13 +118,12 @@ class Dispatcher:
         index = hash(user) % len(self._lanes)
         event = Outgoing(body, message_id, stream, key, self._ledger.take(), change)
         batch = self._gathering[index]
-        limits = self._settings.max_batch_events, self._settings.max_batch_bytes
-        if not batch.takes(event, *limits):
+        if not batch.add(event, *self._limits):
             batch = self._hand_over(index)
-        if not batch.events:
+            batch.add(event, *self._limits)
+        if len(batch.events) == 1:
             self._since[index] = time.monotonic()
-        batch.add(event)
-        if len(batch.events) >= limits[0]:
+        if len(batch.events) >= self._limits[0]:
             self._hand_over(index)
 
     def reject(
@@ -314,10 +317,7 @@ class Dispatcher:
             self._fail(error)
             return  # not settled, so no state passes it
         for events in settled.accepted:
-            for event in events:
-                event.epoch.outstanding -= 1
-                self.settle_row(event.change)
-                self.books.of(event.stream).sent += 1
+            self._settle(events)
         for event, _ in settled.refused:
             event.epoch.outstanding -= 1
             self.settle_row(event.change)
@@ -326,6 +326,15 @@ class Dispatcher:
             self._fail(settled.error)
         elif settled.refused:
             self._check_rejects()
+
+    def _settle(self, events: Sequence[Outgoing]) -> None:
+        """Enter *events*, which were accepted, into books and ledger."""
+        for (epoch, stream), count in Counter(map(_PLACE, events)).items():
+            epoch.outstanding -= count
+            self.books.of(stream).sent += count
+        if self._changes is not None:
+            for event in events:
+                self.settle_row(event.change)
 
     def _check_rejects(self) -> None:
         total = self.books.total()

@@ -33,6 +33,5 @@ def message_id(namespace: str, stream: str, key: Any, version: Any, content: byt
             back to an earlier content within 24 hours would have the earlier id.
         content: the encoded event, without its id.
     """
-    found = sha256(encode((namespace, stream, key, version)))
-    found.update(content)
-    return found.hexdigest()[:_DIGITS]
+    place = encode((namespace, stream, key, version))
+    return sha256(place + content).hexdigest()[:_DIGITS]

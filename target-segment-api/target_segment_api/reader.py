@@ -25,7 +25,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _CHUNK_BYTES: Final = 256 << 10
 _MAX_LINE_BYTES: Final = 64 << 20  # bounds memory; Meltano itself ends at about 50 MB
@@ -43,17 +43,20 @@ class Reader(GenericSingerReader[bytes]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.take: Callable[[bytes], bool] = lambda line: False  # noqa: ARG005
-        """Called with each line first; tells whether it was a RECORD that is now dealt with."""
+        self.pass_on: Callable[[bytes], Iterable[bytes]] = lines_of
+        """Called with each block of whole lines; gives the lines that are left to the callbacks,
+        each in its turn. What it deals with itself, it adds to `counts`."""
         self.on_pause: Callable[[], None] = lambda: None
         """Called after each chunk of input, and while none comes."""
         self.on_failure: Callable[[Exception], None] = lambda error: None  # noqa: ARG005
         """Called with the error that ends reading, before it goes on its way."""
-        self._stopping = False
+        self.counts: Counter[str] = Counter()
+        """How many messages were read, by type."""
+        self.is_stopping = False
 
     def stop(self) -> None:
         """Read no further message; safe in a signal handler."""
-        self._stopping = True
+        self.is_stopping = True
 
     @property
     @override
@@ -87,56 +90,49 @@ class Reader(GenericSingerReader[bytes]):
         file_input: IO[bytes] | None,
         callbacks: Mapping[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        number = 0
         try:
-            for line in self._lines(file_input or self.default_input):
-                if self.take(line):
-                    counts[SingerMessageType.RECORD] += 1
-                else:
+            for block in self._blocks(file_input or self.default_input):
+                for line in self.pass_on(block):
+                    if self.is_stopping:
+                        break
                     message = self.deserialize_json(line)
                     callbacks[message["type"]](message)
-                    counts[message["type"]] += 1
-                number += 1
+                    self.counts[message["type"]] += 1
         except _UNREADABLE as error:
             self.on_failure(error)
             raise Unreadable(
-                f"Message {number + 1:,} of the input cannot be read. {error} What was read before "
-                "it was delivered. Look at what the tap writes."
+                f"Message {self.counts.total() + 1:,} of the input cannot be read. {error} "
+                "What was read before it was delivered. Look at what the tap writes."
             ) from error
         except Exception as error:
             self.on_failure(error)
             raise
-        return counts
+        return self.counts
 
-    def _lines(self, source: IO[bytes]) -> Iterator[bytes]:
+    def _blocks(self, source: IO[bytes]) -> Iterator[bytes]:
+        """Yield the input in blocks of whole lines."""
         try:
             descriptor = source.fileno()
         except (AttributeError, OSError):  # a test's StringIO
-            yield from (line for line in source if not self._stopping and line.strip())
+            lines: Iterable[bytes | str] = source
+            yield from (line.encode() if isinstance(line, str) else line for line in lines)
             return
         parts: list[bytes] = []  # of a line whose end has not come; joined once, however long
         size = 0
         for chunk in self._chunks(descriptor):
-            first, *lines = chunk.split(b"\n")
-            parts.append(first)
-            size += len(first)
-            if lines:
-                *lines, last = [b"".join(parts), *lines]
-                parts, size = [last], len(last)
-            for line in lines:
-                if self._stopping:
-                    return
-                if line and not line.isspace():
-                    yield line
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                yield b"".join((*parts, memoryview(chunk)[:end]))
+                parts, size = [], 0
+            parts.append(chunk[end:])
+            size += len(chunk) - end
             if size > _MAX_LINE_BYTES:
                 raise InvalidInputLine(f"It is longer than {_MAX_LINE_BYTES:,} bytes.")
-        partial = b"".join(parts)
-        if partial.strip() and not self._stopping:
-            yield partial
+        if not self.is_stopping:
+            yield b"".join(parts)
 
     def _chunks(self, descriptor: int) -> Iterator[bytes]:
-        while not self._stopping:
+        while not self.is_stopping:
             if not select.select([descriptor], [], [], _IDLE_SECONDS)[0]:
                 self.on_pause()
                 continue
@@ -145,3 +141,8 @@ class Reader(GenericSingerReader[bytes]):
                 return
             yield chunk
             self.on_pause()
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Return the lines of *block* that hold something."""
+    return [line for line in block.split(b"\n") if line and not line.isspace()]

@@ -3,7 +3,10 @@
 One SQLite file, with a write-ahead log beside it while it is open, and after a
 kill. A commit returns when it is on disk (`synchronous = FULL`).
 
-Format 1 had no `flight` and no `version`, and is brought to format 2 when it is opened.
+The rows of each source of Segment are apart: what one has, another has not.
+
+Format 1 had no `flight`, `version` and `source`, and is brought to format 2 when
+it is opened: its rows are then those of the source that opens it.
 """
 
 from __future__ import annotations
@@ -34,10 +37,12 @@ CREATE TABLE row (
 ) WITHOUT ROWID;
 """
 # A flight is many marks in one: a row for each would cost ten times as much.
-_FLIGHTS: Final = """
-CREATE TABLE {0}flight (id INTEGER PRIMARY KEY, marks TEXT NOT NULL);
+_MORE: Final = """
+CREATE TABLE {0}flight (id INTEGER PRIMARY KEY, source TEXT NOT NULL, marks TEXT NOT NULL);
 CREATE TABLE {0}version (stream TEXT PRIMARY KEY, version NOT NULL) WITHOUT ROWID;
+CREATE TABLE {0}source (id INTEGER PRIMARY KEY, namespace TEXT NOT NULL UNIQUE);
 """
+_ADOPT: Final = "UPDATE row SET stream = '1:' || stream;"
 _SEEN: Final = """
 CREATE TEMP TABLE seen (
     stream TEXT, version, key TEXT, PRIMARY KEY (stream, version, key)
@@ -76,15 +81,18 @@ class RowFile:
 
     Args:
         path: the file.
+        namespace: of the source whose rows are asked for.
         keep: False only looks: no file is made, and nothing in one is changed.
 
     Raises:
         FileUnusable: it cannot be used, or another target is using it.
     """
 
-    def __init__(self, path: Path, *, keep: bool) -> None:
+    def __init__(self, path: Path, namespace: str, *, keep: bool) -> None:
         self._path = path
+        self._namespace = namespace
         self._keep = keep
+        self._source = ""
         with ExitStack() as opened:
             try:
                 is_new = not keep and not (path.exists() and path.stat().st_size)
@@ -126,26 +134,40 @@ class RowFile:
         if self._keep:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-        new = _ROWS if not tables else ""
         if version < _FORMAT and (self._keep or not tables):
             connection.executescript(
-                f"BEGIN; {new} {_FLIGHTS.format('')} PRAGMA application_id = {_APPLICATION_ID};"
+                f"BEGIN; {_ADOPT if tables else _ROWS} {_MORE.format('')}"
+                f"PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {_FORMAT}; COMMIT;"
             )
         elif version < _FORMAT:
-            connection.executescript(_FLIGHTS.format("temp."))
+            connection.executescript(_MORE.format("temp."))
         connection.executescript(_SEEN)
+        if self._keep or version == _FORMAT or not tables:
+            self._source = f"{self._find_source(connection)}:"
         connection.execute("BEGIN")
+
+    def _find_source(self, connection: sqlite3.Connection) -> int:
+        """Return the number of the source, which gets one; 0 if it has none and we only look."""
+        if self._keep:
+            connection.execute(
+                "INSERT OR IGNORE INTO source (namespace) VALUES (?)", (self._namespace,)
+            )
+        found = connection.execute(
+            "SELECT id FROM source WHERE namespace = ?", (self._namespace,)
+        ).fetchone()
+        return int(found[0]) if found else 0
 
     def find(self, stream: str, key: str) -> tuple[bytes | None, int]:
         """Return digest and counter of what is remembered of a row; `(None, 0)` for nothing."""
-        return self._execute(_FIND, (stream, key)).fetchone() or (None, 0)
+        return self._execute(_FIND, (self._source + stream, key)).fetchone() or (None, 0)
 
     def launch(self, marks: Iterable[Mark]) -> int:
         """Note on disk that *marks* may be on their way from now on; return the flight's number."""
         written = [(*mark[:2], mark.digest and mark.digest.hex(), mark.counter) for mark in marks]
         number = self._execute(
-            "INSERT INTO flight (marks) VALUES (?)", (encode(written).decode(),)
+            "INSERT INTO flight (source, marks) VALUES (?, ?)",
+            (self._source, encode(written).decode()),
         ).lastrowid
         self._commit()
         assert number is not None  # noqa: S101 - only where nothing was inserted
@@ -153,7 +175,8 @@ class RowFile:
 
     def flights(self) -> Iterator[tuple[int, list[Mark]]]:
         """Yield the number and the marks of each flight that has not landed, in order."""
-        for number, marks in self._execute("SELECT id, marks FROM flight ORDER BY id").fetchall():
+        query = "SELECT id, marks FROM flight WHERE source = ? ORDER BY id"
+        for number, marks in self._execute(query, (self._source,)).fetchall():
             yield (
                 number,
                 [
@@ -165,7 +188,9 @@ class RowFile:
     def remember(self, rows: Iterable[Mark], landed: Iterable[int]) -> None:
         """Return when *rows* are on disk, where no later ones are, and *landed* flights off it."""
         try:
-            self._connection.executemany(_PUT, rows)
+            self._connection.executemany(
+                _PUT, [(self._source + row.stream, *row[1:]) for row in rows]
+            )
             self._connection.executemany(
                 "DELETE FROM flight WHERE id = ?", [(number,) for number in landed]
             )
@@ -175,6 +200,7 @@ class RowFile:
 
     def begin_version(self, stream: str, version: int) -> bool:
         """Note on disk that rows of *version* were seen; tell whether it is the first time."""
+        stream = self._source + stream
         query = "SELECT version FROM version WHERE stream = ?"
         if self._execute(query, (stream,)).fetchone() == (version,):
             return False
@@ -194,7 +220,8 @@ class RowFile:
     def unseen(self, stream: str, version: int) -> Iterator[str]:
         """Yield the key of each row that is remembered, not deleted, and not in *version*."""
         last = ""
-        while keys := self._execute(_UNSEEN, (stream, last, stream, version)).fetchall():
+        of = self._source + stream
+        while keys := self._execute(_UNSEEN, (of, last, stream, version)).fetchall():
             for (key,) in keys:
                 yield key
             last = keys[-1][0]

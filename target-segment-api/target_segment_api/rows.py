@@ -124,9 +124,10 @@ class RowSink(SegmentSink):
 def is_meant(call: Call, root: dict[str, Any], state: str) -> bool:
     """Tell whether *call* is for the row *root*.
 
-    A row that is deleted is only for a call whose trigger asks for the state of rows.
+    A row that is deleted is only for a call whose trigger asks for the state of rows; one that
+    asks for a column of the same name does not.
     """
-    if state == "deleted" and not call.asks_state:
+    if state == "deleted" and not any(root.get(name) == STATES[state] for name in call.asks):
         return False
     return call.when is None or call.when(root)
 

@@ -167,6 +167,7 @@ class EventSink(SegmentSink):
     ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
         self._keeps_id = self._settings.message_id == "keep"
+        self._max_event_bytes = self._settings.max_event_bytes
         self._verbatim = None
         self._call = call_of(stream_name, schema["properties"])
         if self._call is not None:
@@ -190,9 +191,10 @@ class EventSink(SegmentSink):
         if ready is None:
             return False
         identifier, body = self._identify(ready.key, None, ready.content)
-        if len(body) > self._settings.max_event_bytes:
+        if len(body) > self._max_event_bytes:
             return False
-        self._budget.spend(ready.ids)
+        if not self._budget.is_unlimited:
+            self._budget.spend(ready.ids)
         self._tally.records += 1
         self._tally.events += 1
         self._dispatcher.send(body, identifier, self.stream_name, ready.key, ready.user)

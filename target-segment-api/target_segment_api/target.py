@@ -29,14 +29,14 @@ from target_segment_api.dispatcher import Dispatcher
 from target_segment_api.encoding import encode
 from target_segment_api.errors import BudgetReached
 from target_segment_api.mapping.mappings import Mappings
-from target_segment_api.reader import Reader
+from target_segment_api.reader import Reader, lines_of
 from target_segment_api.receipts import Receipts
 from target_segment_api.rejects import Rejects
 from target_segment_api.rows import RowSink
 from target_segment_api.rules import problems
 from target_segment_api.settings import Settings, mistakes
 from target_segment_api.sinks import EventSink, SegmentSink
-from target_segment_api.verbatim import read_message
+from target_segment_api.verbatim import read_block, read_message
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -44,15 +44,17 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
     from target_segment_api.event import Event
+    from target_segment_api.verbatim import Message
 
 _COLLECT_OBJECTS: Final = 10_000
+_RECORD: Final = "RECORD"
 
 _log = logging.getLogger("target-segment-api")
 
@@ -90,7 +92,7 @@ class TargetSegmentApi(Target):
             raise _invalid([str(fault) for fault in faults])
         self.max_parallelism = 1  # one dispatcher serves all sinks
         self._fast: dict[str, SegmentSink] = {}
-        self.message_reader.take = self._take
+        self.message_reader.pass_on = self._pass_on
         self.message_reader.on_pause = self._pause
         self.message_reader.on_failure = self._finish_after
 
@@ -115,8 +117,10 @@ class TargetSegmentApi(Target):
     @cached_property
     def changes(self) -> Changes | None:
         """What remembers rows, if `changed_only` is set."""
-        path = self.settings.changes_path
-        return Changes(path, keep=not self.settings.dry_run) if path else None
+        settings = self.settings
+        if settings.changes_path is None:
+            return None
+        return Changes(settings.changes_path, settings.namespace, keep=not settings.dry_run)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -160,13 +164,29 @@ class TargetSegmentApi(Target):
             if only.is_fast:
                 self._fast[stream] = only
 
-    def _take(self, line: bytes) -> bool:
-        """Deal with a RECORD that can take the fast way; tell whether it did."""
-        if not self._fast or (message := read_message(line)) is None or message.record is None:
-            return False
+    def _pass_on(self, block: bytes) -> Iterator[bytes]:
+        """Send the records of *block* that can take the fast way; yield its other lines in turn."""
+        lines: list[bytes] = []
+        messages: Sequence[Message | None] | None = read_block(block) if self._fast else None
+        if messages is None:
+            lines = lines_of(block)
+            messages = [read_message(line) if self._fast else None for line in lines]
+        for place, message in enumerate(messages):
+            if self.message_reader.is_stopping:
+                return
+            if message is not None and self._is_passed_on(message):
+                self.message_reader.counts[_RECORD] += 1
+                continue
+            lines = lines or lines_of(block)
+            yield lines[place]
+
+    def _is_passed_on(self, message: Message) -> bool:
+        """Send the event of *message* the fast way; False if it has to take the careful one."""
         sink = self._fast.get(message.stream)
+        if sink is None or message.record is None or message.type != _RECORD:
+            return False
         try:
-            return sink is not None and message.type == "RECORD" and sink.pass_on(message.record)
+            return sink.pass_on(message.record)
         except BudgetReached as error:
             self._end_over_budget(error)
             return True

@@ -251,6 +251,52 @@ def test_spool_that_went_back_is_another_one(
     assert [record["message_id"] for record in after.records] == ["m-1", "m-4", "m-5", "m-6"]
 
 
+def test_damage_in_the_log_is_told_and_nothing_passed_over(
+    spool_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite takes the rest of a log for never written; whoever acknowledged it has to say so."""
+    state = cut_off(spool_url, tmp_path, flip_at=0.5)
+    with opened(spool_url) as store:
+        head = store.head
+        for number in range(100, 120):
+            store.commit([received(event(number))])
+
+    after = singer.sync({"spool_url": spool_url, "shared_secret": SECRET}, state=state)
+
+    assert 0 < head < 20
+    assert f"ends at position {head}" in caplog.text
+    assert "commits after that, which were acknowledged, are lost" in caplog.text
+    assert after.positions == list(range(1, head + 21))
+
+
+def test_power_cut_in_the_last_commit_is_no_damage(
+    spool_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was never acknowledged may be torn; the spool stays what it was."""
+    cut_off(spool_url, tmp_path, flip_at=1.0)
+
+    with opened(spool_url) as store:
+        assert store.head == 19
+        store.commit([received(event(100))])
+    with opened(spool_url) as store:
+        assert store.head == 20
+    assert "identity" not in caplog.text
+
+
+def cut_off(url: str, folder: Path, *, flip_at: float) -> dict[str, object]:
+    """Leave a spool of 20 commits as a kill does, with a bit of its log changed; give a state."""
+    with opened(url) as store:
+        for number in range(20):
+            store.commit([received(event(number))])
+        state = singer.sync({"spool_url": url, "shared_secret": SECRET}).state
+        left = {name: (folder / name).read_bytes() for name in ("spool.db", "spool.db-wal")}
+    log = bytearray(left["spool.db-wal"])
+    log[int(flip_at * (len(log) - 1))] ^= 1
+    (folder / "spool.db").write_bytes(left["spool.db"])
+    (folder / "spool.db-wal").write_bytes(log)
+    return state
+
+
 def damaged(original: bytes, random: Random) -> bytes:
     """Return *original* with some bytes changed, or a page, behind its first page."""
     content = bytearray(original)

@@ -12,14 +12,15 @@ from harness.proxy import Proxy
 from harness.receiver import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.sdks import Sdk
 
 KEY = "not-a-real-key"
 OK, UNAVAILABLE = 200, 503
-DEATHS = (0, 2)
-"""The receiver dies before these of its answers are seen."""
+ENDS = (0, 2)
+"""The receiver ends before these of its answers are seen."""
 SDKS = {
     "analytics-python": sdks.ANALYTICS_PYTHON,
     "analytics-node": sdks.ANALYTICS_NODE,
@@ -54,20 +55,21 @@ def test_calls_as_large_as_they_may_be_are_taken(sdk: Sdk, tmp_path: Path) -> No
 
 
 @each_sdk
-def test_a_receiver_that_dies_in_mid_flight_loses_and_repeats_nothing(
-    sdk: Sdk, tmp_path: Path
+@pytest.mark.parametrize("end", [Receiver.kill, Receiver.stop])
+def test_a_receiver_that_ends_in_mid_flight_loses_and_repeats_nothing(
+    sdk: Sdk, end: Callable[[Receiver], object], tmp_path: Path
 ) -> None:
-    """Killed between its commits and their answers, it knows again what the SDK sends again."""
+    """Gone between its commits and their answers, it knows again what the SDK sends again."""
     calls = sdks.told(240)
     since = sdks.now()
-    killed = []
+    ended = []
     with Receiver(tmp_path, write_key=KEY) as receiver:
 
         def let_through(status: int, before: int) -> bool:
-            if status != OK or before not in DEATHS:
+            if status != OK or before not in ENDS:
                 return True
-            receiver.kill()
-            killed.append(before)
+            end(receiver)
+            ended.append(before)
             receiver.start()
             return False
 
@@ -75,7 +77,7 @@ def test_a_receiver_that_dies_in_mid_flight_loses_and_repeats_nothing(
             given_up = sdk.send(proxy.url, KEY, calls)
         books = receiver.status()["books"]["default"]
 
-    assert killed == list(DEATHS)
+    assert ended == list(ENDS)
     assert given_up == []
     assert books["duplicate"] > 0
     assert books["stored"] == len(calls)

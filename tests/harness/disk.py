@@ -106,8 +106,7 @@ class Disk:
         syncs: whether a sync reaches the real disk; opening thousands of
             images is faster without. Those of folders are recorded only with it.
 
-    Raises:
-        OSError: this Python's SQLite cannot be reached.
+    Only where `is_reachable` says so.
     """
 
     def __init__(
@@ -327,9 +326,11 @@ def _apply(image: bytearray, operation: Operation) -> None:
         image[offset : offset + len(data)] = data
 
 
+def is_reachable() -> bool:
+    """Tell whether there can be a `Disk`: some builds of Python hide the SQLite they contain."""
+    return hasattr(_sqlite(), "sqlite3_vfs_register")
+
+
 def _sqlite() -> Any:
-    """Return the SQLite library that the `sqlite3` module uses."""
-    library = ctypes.CDLL(_sqlite3.__file__)
-    if not hasattr(library, "sqlite3_vfs_register"):
-        raise OSError("This Python has SQLite inside and does not let anybody reach it.")
-    return library
+    """Return the library that the `sqlite3` module uses, or the program that contains it."""
+    return ctypes.CDLL(getattr(_sqlite3, "__file__", None))

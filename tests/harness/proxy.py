@@ -74,8 +74,9 @@ class Proxy:
             self._open |= {client, server}
             forth = threading.Thread(target=_pass_on, args=(client, server), daemon=True)
             forth.start()
-            while (answer := server.recv(_READ_BYTES)) and self._may_pass(answer):
-                client.sendall(answer)
+            with suppress(OSError):  # also a connection that was reset has to be shut
+                while (answer := server.recv(_READ_BYTES)) and self._may_pass(answer):
+                    client.sendall(answer)
             _shut(client)
             _shut(server)
             forth.join()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from parity.answers import Answer
     from parity.cases import Case
 
-Verdict: TypeAlias = Literal["intended", "stricter", "more lenient", "fault"]
+Verdict: TypeAlias = Literal["intended", "stricter", "more lenient"]
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _COMPARED = r"(?:<|<=|>|>=|=|!=)"
@@ -258,14 +258,6 @@ KINDS = (
         "intended",
         "JavaScript puts keys that are whole numbers first.",
         _order,
-    ),
-    Kind(
-        "nothing is blank",
-        "fault",
-        "In Liquid, `x == blank` and `x == empty` hold in LiquidJS also if x is null, missing or "
-        "false; in our library only for what is there. To be mended: `x == blank or x == nil` "
-        "works in both.",
-        _liquid(r"== (blank|empty)"),
     ),
     Kind(
         "dates that are none",

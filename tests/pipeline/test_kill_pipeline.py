@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from harness.attacks import attack
 from harness.deliveries import events
 from harness.meltano import SENDER, TAP, TARGET, plugin
 from harness.waiting import wait_until
@@ -34,16 +35,21 @@ END_SECONDS = 30
 def test_the_run_after_kills_completes_the_tables(pipeline: MakePipeline, rows: int) -> None:
     """The tap, the target and Meltano die one after the other: no event is lost or there twice."""
     flow, sent = loaded(pipeline)
+    victims = (TAP, TARGET, "meltano")
 
-    for victim in (TAP, TARGET, "meltano"):
-        before = flow.count("track")
-        with flow.collecting(before + rows, MELTANO_ELT_BUFFER_SIZE=BUFFER_BYTES) as run:
-            kill(victim, run)
-    at_the_last = flow.tables()
-    flow.collect("--force")  # Meltano takes a run that was killed for a running one
+    with attack(
+        "pipeline to PostgreSQL", "`kill -9` of tap, target and Meltano in mid-run"
+    ) as tally:
+        for victim in victims:
+            before = flow.count("track")
+            with flow.collecting(before + rows, MELTANO_ELT_BUFFER_SIZE=BUFFER_BYTES) as run:
+                kill(victim, run)
+        at_the_last = flow.tables()
+        flow.collect("--force")  # Meltano takes a run that was killed for a running one
 
-    assert sum(map(len, at_the_last.values())) < EVENTS
-    assert ids(flow) == ids_of(sent)
+        tally.rounds, tally.events = len(victims), EVENTS
+        assert sum(map(len, at_the_last.values())) < EVENTS
+        assert ids(flow) == ids_of(sent)
 
 
 def test_the_run_after_a_stop_completes_the_tables(pipeline: MakePipeline) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 USER = "usr_40711"
 MARK = b"Quince-Marmalade"  # what only this user's events say
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "4"))
 RUN_SECONDS = 120
 
 
@@ -194,6 +194,23 @@ def test_reader_in_the_log_is_a_clear_error(
     assert "Stop that one and run it again." in refusal
     assert said.startswith("Erased 0 events")
     assert holds_mark(tmp_path) == []
+
+
+def test_what_a_salvage_has_left_is_told(
+    tmp_path: Path, commands: Commands, spool_url: str
+) -> None:
+    """The damaged file holds them still, so it is not over before that is gone."""
+    fill(spool_url, [theirs(1), event(2)])
+    damaged = tmp_path / "spool.db-damaged"
+    damaged.write_bytes(spool_path(spool_url).read_bytes())
+
+    refusal = commands.refusal("erase", USER, "--yes")
+    left = holds_mark(tmp_path)
+    damaged.unlink()
+
+    assert f"{damaged}, which a salvage has left" in refusal
+    assert left == [damaged.name]
+    assert commands.output("erase", USER, "--yes").startswith("Erased 0 events")
 
 
 @pytest.mark.parametrize("words", [(), ("--yes",), ("",)])

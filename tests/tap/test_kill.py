@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import threading
 from collections import Counter
 from contextlib import closing
@@ -11,13 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from harness import deliveries, singer
+from harness.attacks import ROUNDS, attack
 from harness.receiver import HOST, SECRET, Receiver
 from harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "20"))
 SENDERS = 6
 
 
@@ -63,22 +62,27 @@ def test_kill_loses_no_acknowledged_event(tmp_path: Path) -> None:
     acknowledged: list[str] = []
     moments = Random(0)  # noqa: S311 - test data
     receiver = Receiver(tmp_path)
-    for number in range(ROUNDS):
-        receiver.start()
-        senders = Senders(receiver.port, number)
-        enough = moments.randrange(1, 200)
-        wait_until(lambda: len(senders.acknowledged) >= enough)  # noqa: B023 - called at once
-        receiver.kill()
-        senders.join()
-        acknowledged += senders.acknowledged
+    with attack("receiver", "`kill -9` at random moments, under load") as tally:
+        for number in range(ROUNDS):
+            receiver.start()
+            senders = Senders(receiver.port, number)
+            enough = moments.randrange(1, 200)
+            wait_until(lambda: len(senders.acknowledged) >= enough)  # noqa: B023 - called at once
+            receiver.kill()
+            senders.join()
+            acknowledged += senders.acknowledged
+        tally.rounds, tally.events = ROUNDS, len(acknowledged)
 
-    run = singer.sync(receiver.settings)
+        run = singer.sync(receiver.settings)
 
-    emitted = Counter(record["message_id"] for record in run.records)
-    assert len(acknowledged) >= ROUNDS
-    assert set(acknowledged) <= emitted.keys()
-    assert set(emitted.values()) == {1}
-    assert sorted(run.positions) == list(range(1, len(run.records) + 1))
+        emitted = Counter(record["message_id"] for record in run.records)
+        tally.lost = len(set(acknowledged) - emitted.keys())
+        assert len(acknowledged) >= ROUNDS
+        assert set(acknowledged) <= emitted.keys()
+        assert set(emitted.values()) == {1}
+        assert sorted(run.positions) == list(range(1, len(run.records) + 1))
+        (books,) = receiver.status()["books"].values()
+        assert books["received"] == sum(books.values()) - books["received"]
 
 
 def test_retry_after_a_kill_is_a_duplicate(tmp_path: Path) -> None:

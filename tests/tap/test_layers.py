@@ -121,7 +121,7 @@ def test_pure_modules_do_nothing_but_compute() -> None:
     """What takes a delivery apart and makes a record of it touches neither files nor network."""
     pure = (
         *("call", "delivery", "discard", "errors", "event", "filter", "lines", "record"),
-        *("signature", "timestamp"),
+        *("person", "signature", "timestamp"),
     )
     outside = ("socket", "sqlite3", "asyncio", "threading", "os", "pathlib", "time", "subprocess")
 

@@ -23,9 +23,9 @@ def gathered(bodies: list[bytes], max_events: int, max_bytes: int) -> list[Batch
     """Put *bodies* into batches, one after the other."""
     batches = [Batch()]
     for event in map(outgoing, bodies):
-        if not batches[-1].takes(event, max_events, max_bytes):
+        if not batches[-1].add(event, max_events, max_bytes):
             batches.append(Batch())
-        batches[-1].add(event)
+            assert batches[-1].add(event, max_events, max_bytes)
     return batches
 
 

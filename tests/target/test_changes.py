@@ -525,6 +525,21 @@ def test_older_format_is_brought_up(path: Path) -> None:
             assert see(changes, {"id": 1, "a": counter}) == ("updated", counter)
 
 
+def test_sources_are_apart(path: Path) -> None:
+    """What one source of Segment has, another has not; and neither doubts of the other's."""
+    with closing(Changes(path, "one")) as changes:
+        see(changes, {"id": 1}, version=1)
+        leave(changes, {"id": 2})
+    for keep in (False, True):
+        with closing(Changes(path, "two", keep=keep)) as changes:
+            assert see(changes, {"id": 2}, version=1) == ("added", 1)
+            assert gone(changes, 1) == []
+
+    with closing(Changes(path, "one")) as changes:
+        assert see(changes, {"id": 1}) is None
+        assert see(changes, {"id": 2}) == ("added", 1)
+
+
 def test_other_files_are_refused(path: Path, tmp_path: Path) -> None:
     """Whatever they are, they stay as they are."""
     path.write_text("{}" * 1000)

@@ -217,6 +217,19 @@ def test_it_keeps_the_order_of_a_user(tmp_path: Path, seed: int) -> None:
         assert [n for n in numbers if n % 97 == user] == list(range(user, 1000, 97))
 
 
+def test_it_keeps_the_order_however_lines_are_written(segment: Segment, target: Target) -> None:
+    """Lines that are read together and lines that are read with care take turns as they came."""
+    records = [messages.record(messages.small(n, userId="usr_1")) for n in range(60)]
+    lines = [
+        record if n % 7 else json.dumps(record).encode()  # with spaces
+        for n, record in enumerate(records)
+    ]
+
+    events = sent(segment, target, *lines)
+
+    assert messages.numbers(events) == list(range(60))
+
+
 # Ids
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import resource
 import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from harness.room import room_for
 from harness.waiting import wait_until
 from target_segment_api.errors import FileUnusable
 from target_segment_api.journal import Journal, Line, read, rewriting
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Json = dict[str, Any]
 
@@ -83,17 +79,6 @@ def times_open(path: Path) -> int:
     """Return how often this process has the file at *path* open."""
     links = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
     return [link.readlink() for link in links].count(path)
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file grow past *size* bytes, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_entries_come_back_in_order(path: Path) -> None:

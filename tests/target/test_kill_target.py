@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from harness import messages
+from harness.attacks import ROUNDS, attack
 from harness.target import Target
 from harness.waiting import wait_until
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "20"))
 EVENTS = 250 * ROUNDS
 EVERY = 7
 
@@ -38,25 +37,27 @@ def test_kill_loses_and_repeats_nothing(segment: Segment, tmp_path: Path) -> Non
     segment.delay(20)
     segment.moods({"status": 503, "probability": 0.05}, {"kind": "reset", "probability": 0.05})
     position, confirmed = 0, []
-    for _ in range(ROUNDS):
-        enough = segment.counts()["accepted"] + moments.randrange(1, 300)
-        with target.running() as running:
-            running.feed([given(position)])
-            wait_until(lambda: not running.is_running or has(segment, enough))  # noqa: B023
-            run = running.kill()
-        position = max([position, *run.positions])
-        confirmed.append(position)
-        assert set(range(1, position + 1)) <= settled(segment, target)
-    segment.delay(0)
+    with attack("target", "`kill -9` at random moments, from the last state each time") as tally:
+        for _ in range(ROUNDS):
+            enough = segment.counts()["accepted"] + moments.randrange(1, 300)
+            with target.running() as running:
+                running.feed([given(position)])
+                wait_until(lambda: not running.is_running or has(segment, enough))  # noqa: B023
+                run = running.kill()
+            position = max([position, *run.positions])
+            confirmed.append(position)
+            assert set(range(1, position + 1)) <= settled(segment, target)
+        segment.delay(0)
 
-    last = target.run(given(position))
+        last = target.run(given(position))
 
-    valid = [number for number in range(1, EVENTS + 1) if not is_invalid(number)]
-    assert (last.code, last.positions[-1]) == (0, EVENTS), last.log
-    assert Counter(messages.numbers(segment.events())) == Counter(valid)
-    assert settled(segment, target) == set(range(1, EVENTS + 1))
-    assert segment.counts()["dropped"] == {}
-    assert len(set(confirmed)) > ROUNDS / 2
+        valid = [number for number in range(1, EVENTS + 1) if not is_invalid(number)]
+        tally.rounds, tally.events = ROUNDS, len(valid)
+        assert (last.code, last.positions[-1]) == (0, EVENTS), last.log
+        assert Counter(messages.numbers(segment.events())) == Counter(valid)
+        assert settled(segment, target) == set(range(1, EVENTS + 1))
+        assert segment.counts()["dropped"] == {}
+        assert len(set(confirmed)) > ROUNDS / 2
 
 
 def given(after: int) -> bytes:

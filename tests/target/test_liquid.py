@@ -336,6 +336,89 @@ def test_template_is_bounded(template: str) -> None:
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ a" + " | slugify" * 99 + " }}",
+        "{{ a" + " | split: '' | join: ''" * 42 + " }}",
+        "{{ name" + " | replace: 'a', 'aaaaaaaaaa'" * 5 + " | split: '' | join: ''" * 30 + " }}",
+        "{{ items" + " | where: 'k'" * 70 + " }}",
+        "{% assign b = a | slugify %}" * 35,
+    ],
+)
+def test_work_is_bounded(template: str) -> None:
+    """A template whose parts are all small enough is stopped for what they do together."""
+    root = {"name": "aaa", "a": "x" * 900_000, "items": [{"k": 1}] * 50_000}
+    start = time.perf_counter()
+
+    with pytest.raises(ValueFailed, match=r"goes through more than 2,000,000 characters"):
+        render(template, root)
+    assert time.perf_counter() - start < 5
+
+
+def test_work_is_that_of_one_record() -> None:
+    """What one record costs is not charged to the next; what takes no time costs nothing."""
+    mistakes: list[Mistake] = []
+    resolve = compile_liquid("{{ a | upcase | size }}", (), mistakes)
+    large = {"a": "x" * 600_000}
+
+    assert [resolve(large) for _ in range(3)] == ["600000"] * 3
+    assert render("{{ a" + " | size" * 99 + " }}", large) == "0"
+
+
+NAMES = ("none", "missing", "no", "yes", "n", "zero", "nothing", "space", "list", "tags", "hash")
+ALIKE = {"zero": 0, "nothing": "", "space": " \n", "list": [], "hash": {}}
+
+
+@pytest.mark.parametrize("tag", ["if", "unless"])
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("blank", {"none", "missing", "no", "nothing", "space", "list", "hash"}),
+        ("empty", {"nothing", "list", "hash"}),
+        ("nil", {"none", "missing"}),
+    ],
+)
+def test_nothing_is_blank(tag: str, word: str, expected: set[str]) -> None:
+    """As LiquidJS has it, on either side, and in what goes on with `elsif`."""
+    for left, right in (("{}", word), (word, "{}")):
+        is_equal, differs = f"{left} == {right}", f"{left} != {right}"
+        found = {name for name in NAMES if holds(tag, is_equal.format(name))}
+        others = {name for name in NAMES if holds(tag, differs.format(name))}
+        later = {name for name in NAMES if holds(tag, is_equal.format(name), later=True)}
+        assert found == later == expected
+        assert others == {*NAMES} - expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("none == blank and no == blank", True),
+        ("name == blank or none == blank", True),
+        ("name == blank or yes != blank", True),
+        ("not none == blank", False),
+        ("nil == blank", False),
+        ("blank == nil", True),
+        ("blank == blank", False),
+        ("blank == empty", False),
+    ],
+)
+def test_blank_is_known_within_a_condition(condition: str, expected: bool) -> None:  # noqa: FBT001 - a case
+    """Under `and`, `or` and `not`; beside `nil`, with LiquidJS's own oddities."""
+    assert holds("if", condition) is expected
+
+
+def holds(tag: str, condition: str, *, later: bool = False) -> bool:
+    """Return whether *condition* holds in *tag*, or *later* in its `elsif`."""
+    if later:
+        first = "false" if tag == "if" else "true"
+        text = f"{{% {tag} {first} %}}{{% elsif {condition} %}}yes{{% end{tag} %}}"
+        return bool(render(text, ROW | ALIKE) == "yes")
+    yes, no = ("yes", "") if tag == "if" else ("", "yes")
+    text = f"{{% {tag} {condition} %}}{yes}{{% else %}}{no}{{% end{tag} %}}"
+    return bool(render(text, ROW | ALIKE) == "yes")
+
+
 def test_hard_texts_take_no_time() -> None:
     """Each filter takes time in proportion to its text."""
     text = "<" * 100_000 + " " * 100_000 + "&" * 100_000

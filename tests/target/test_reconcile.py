@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -12,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from harness.messages import record, schema, small
+from harness.room import room_for
 from harness.spool import event, fill, opened, url_in
 from hypothesis import given
 from hypothesis import strategies as st
 from target_segment_api.arrivals import Arrival, Retained
 from target_segment_api.commands import main
 from target_segment_api.comparison import HOUR_MS, Comparison, Figures, Limits, Period
+from target_segment_api.errors import InputUnusable
 from target_segment_api.receipts import Receipt
 from target_segment_api.reconciliation import Reconciliation
 from target_segment_api.timestamp import from_ms, to_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from click.testing import Result
     from harness.segment import Segment
@@ -289,6 +292,16 @@ def test_missing_ids_are_listed_as_many_as_asked_for(tmp_path: Path) -> None:
     assert shown == [5, 0, 20]
 
 
+@pytest.fixture
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clock of this machine show another time than UTC."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "EST5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -296,11 +309,13 @@ def test_missing_ids_are_listed_as_many_as_asked_for(tmp_path: Path) -> None:
         {"message_id": "a", "received_at": None},
         {"message_id": "a", "received_at": LONG_AGO / 1000},
         {"message_id": "a", "received_at": "2026-03-04 12:20:00+01", "type": "track"},
-        {"message_id": "a", "received_at": "2026-03-04T11:20:00", "properties": {"half": "\ud83d"}},
+        {"message_id": "a", "received_at": "2026-03-04T11:20:00"},
+        {"message_id": "a", "received_at": "2026-03-04T11:20:00Z", "properties": {"n": "\ud83d"}},
     ],
 )
+@pytest.mark.usefixtures("_elsewhere")
 def test_arrivals_are_read_in_many_forms(tmp_path: Path, line: Json) -> None:
-    """What a target writes into files is as good as what the receiver prints."""
+    """What a target writes into files is as good as what the receiver prints; no zone is UTC."""
     write_receipts(tmp_path, sent("a"))
     (tmp_path / "arrived.jsonl").write_text(f"\n{json.dumps(line)}\n \n", "utf-8")
 
@@ -394,6 +409,7 @@ def test_what_cannot_be_compared_is_exit_code_2(tmp_path: Path, words: str, reas
     "line",
     [
         *("nonsense", "[]", '{"id": "a"}', '{"message_id": null}', '{"message_id": ["a"]}'),
+        '{"message_id": true, "received_at": "2026-03-04T11:20:00Z"}',
         '{"message_id": "a", "received_at": "soon"}',
         '{"message_id": "a", "received_at": {}}',
     ],
@@ -426,6 +442,41 @@ def test_file_that_holds_no_receipts_is_exit_code_2(tmp_path: Path, line: str) -
     assert result.exit_code == 2
     assert "Line 2 of" in result.stderr
     assert "is no receipt" in result.stderr
+
+
+def test_driver_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only who asks a database needs one."""
+    write_receipts(tmp_path, sent("a"))
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    result = run(tmp_path, "--database", "postgresql:///x")
+
+    assert result.exit_code == 2
+    assert "pip install 'target-segment-api[postgres]'" in result.stderr
+
+
+def test_receiver_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the two packages are apart, a pipe joins them."""
+    write_receipts(tmp_path, sent("a"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = run(tmp_path, "--spool", url_in(tmp_path))
+
+    assert result.exit_code == 2
+    assert "segment-receiver ids | segment-sender reconcile --arrived -" in result.stderr
+
+
+def test_full_disk_is_told() -> None:
+    """What is compared goes to temporary files, and may not fit there."""
+    many = (Receipt(f"{number:0250}", "users", LONG_AGO) for number in range(200_000))
+
+    with room_for(1 << 20), pytest.raises(InputUnusable, match=r"SQLITE_TMPDIR names the folder"):
+        compared(many, [])
 
 
 def test_receipts_that_are_not_asked_for_are_told() -> None:

@@ -340,6 +340,22 @@ def test_it_sends_only_what_has_changed(segment: Segment, tmp_path: Path) -> Non
     assert [run.positions for run in runs] == [[3], [3], [4], [3], [4]]
 
 
+def test_it_knows_what_each_source_has(segment: Segment, tmp_path: Path) -> None:
+    """With another write key every row is new, and the first key's rows are still known."""
+    first = mapped(tmp_path, segment, IDENTIFY, changed_only=True, message_id_namespace=None)
+    done(first.run_here([table(), *rows(USERS)]))
+    settings = {"write_key": "another-write-key-of-a-source", "check_write_key": "warn"}
+    other = mapped(
+        tmp_path, segment, IDENTIFY, changed_only=True, message_id_namespace=None, **settings
+    )
+
+    for target in (other, first, other):
+        done(target.run_here([table(), *rows(USERS)]))
+
+    counts = segment.counts()
+    assert (counts["accepted"], sum(counts["dropped"].values())) == (3, 3)
+
+
 def test_it_counts_rows_that_are_unchanged(segment: Segment, tmp_path: Path) -> None:
     """Of every record the books say what became of it."""
     target = mapped(tmp_path, segment, IDENTIFY, changed_only=True)
@@ -387,6 +403,21 @@ def test_it_sends_marked_rows_without_a_memory_too(segment: Segment, tmp_path: P
     done(target.run_here([table(), *rows([USERS[0] | {"_sdc_deleted_at": "2026-03-04"}])]))
 
     assert told(segment) == [("deleted", "row-1")]
+
+
+@pytest.mark.parametrize("when", ['event = "signup"', 'plan = "event"', 'plan = "row_state"'])
+def test_it_sends_no_deleted_row_to_who_asks_for_something_else(
+    segment: Segment, tmp_path: Path, when: str
+) -> None:
+    """A column or a text that is called as the state of a row does not ask for it."""
+    target = mapped(tmp_path, segment, IDENTIFY | {"when": when})
+    row = {"id": 1, "event": "signup", "plan": when.split('"')[1]}
+
+    done(target.run_here([table(), *rows([row | {"_sdc_deleted_at": "2026-03-04"}])]))
+    assert segment.events() == []
+
+    done(target.run_here([table(), *rows([row])]))
+    assert len(segment.events()) == 1
 
 
 def test_it_sends_rows_that_a_full_table_has_no_more(segment: Segment, tmp_path: Path) -> None:

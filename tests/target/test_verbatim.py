@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from harness import deliveries, messages
-from harness.values import ANYTHING, WRITABLE
+from harness.values import ANYTHING, WRITABLE, values
 from hypothesis import given
 from hypothesis import strategies as st
 from target_segment_api.encoding import decode, encode
 from target_segment_api.event import CALLS, to_event
 from target_segment_api.loop import mark
 from target_segment_api.rules import problems
-from target_segment_api.verbatim import Verbatim, make_verbatim, read_message
+from target_segment_api.verbatim import Verbatim, make_verbatim, read_block, read_message
 
 Json = dict[str, Any]
 
@@ -43,6 +43,25 @@ RECORDS = st.fixed_dictionaries(
         "sent_at": MOMENTS,
     },
 )
+PLAIN = st.text('aé😀"\\/ ', max_size=4)
+PLAIN_OBJECTS = st.dictionaries(PLAIN, values(PLAIN | st.integers(), PLAIN), max_size=3)
+USUAL = st.fixed_dictionaries(
+    {
+        "message_id": st.just("m"),
+        "user_id": st.sampled_from(["u", "", None]),
+        "anonymous_id": st.just("a"),
+        "group_id": st.just("g"),
+        "previous_id": st.just("p"),
+        "properties": PLAIN_OBJECTS,
+        "traits": PLAIN_OBJECTS,
+    },
+    optional={
+        **dict.fromkeys(("channel", "event", "name", "category"), st.none() | PLAIN),
+        **dict.fromkeys(("context", "integrations"), PLAIN_OBJECTS),
+        "extra": st.none() | st.just({}),
+        "timestamp": st.sampled_from([None, "2026-11-22T05:00:00.123Z", "2026-11-22 05:00"]),
+    },
+)
 
 
 def fast(call: str, line: bytes) -> Verbatim | None:
@@ -59,7 +78,12 @@ def careful(call: str, line: bytes) -> Json:
     return event
 
 
-@given(call=st.sampled_from(CALLS), record=RECORDS, compact=st.booleans(), ascii_only=st.booleans())
+@given(
+    call=st.sampled_from(CALLS),
+    record=RECORDS | USUAL,
+    compact=st.booleans(),
+    ascii_only=st.booleans(),
+)
 def test_what_passes_is_what_the_careful_way_makes(
     *, call: str, record: Json, compact: bool, ascii_only: bool
 ) -> None:
@@ -107,3 +131,40 @@ def test_usual_records_take_the_fast_way() -> None:
 def test_line_in_another_spelling_is_left_to_the_careful_way(line: bytes) -> None:
     """Bytes that pass unread must be right ones, and those that the message id is made of."""
     assert read_message(line) is None
+
+
+RECORD = b'{"type":"RECORD","stream":"track","record":{"message_id":"m"}}'
+
+
+def test_block_is_what_its_lines_are() -> None:
+    """Read together, RECORDs are as each is alone, whether or not the last line has its end."""
+    events = [event for event in deliveries.events(500) if event["type"] in CALLS]
+    lines = [messages.line(messages.record(event)) for event in events]
+    lines = [line for line in lines if read_message(line)]
+
+    together = read_block(b"".join(lines))
+
+    assert together == [read_message(line) for line in lines]
+    assert read_block(b"".join(lines).removesuffix(b"\n")) == together
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"STATE","value":{}}',
+        b'{"type": "RECORD", "stream": "track", "record": {"message_id": "m"}}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":1}}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"\\u00e9"}}',
+        b'{"type":"RECORD","stream":"track","record":{"message_id":"\xff"}}',
+        b"no JSON",
+        RECORD + RECORD,
+        b'{"type":"RECORD","stream":"track","record":\n' + RECORD + b"}",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_block_with_anything_else_is_read_line_by_line(line: bytes, place: int) -> None:
+    """Which line a message came in is certain, and no other keeps an unusual one company."""
+    lines = [RECORD, RECORD]
+    lines.insert(place, line)
+
+    assert read_block(b"\n".join(lines) + b"\n") is None

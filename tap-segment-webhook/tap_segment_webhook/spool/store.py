@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ from tap_segment_webhook.spool.consumers import Consumers
 from tap_segment_webhook.spool.erasure import left_of
 from tap_segment_webhook.spool.layout import SALVAGE, diagnose, open_for_writing, spool_path
 from tap_segment_webhook.spool.lock import Lock
+from tap_segment_webhook.spool.log import fold
 from tap_segment_webhook.spool.model import (
     PATIENCE_MS,
     Absence,
@@ -150,24 +151,33 @@ class Store:
         self._ensure_it_never_went_back()
 
     def _ensure_it_never_went_back(self) -> None:
-        """Take a new identity if positions that a pipeline has confirmed were not given out yet.
+        """Take a new identity if positions were given out that are ahead of us now.
 
         A backup was put in our place, or the disk lost what it had synced. With
-        the old identity the pipeline would pass over what gets those positions
+        the old identity a pipeline could pass over what gets those positions
         next; with a new one it takes its state for another spool's and starts anew.
         """
-        try:
+        reasons = []
+        confirmed = lost = 0
+        with suppress(SpoolUnavailable):  # else none is confirmed, as far as anybody can tell
             confirmed = max(self.consumers.positions().values(), default=0)
-        except SpoolUnavailable:
-            return  # and none is confirmed, as far as anybody can tell
-        if confirmed <= self.head:
+        if confirmed > self.head:
+            reasons.append(f"a pipeline has confirmed {confirmed}: it is older than it was")
+        with suppress(sqlite3.Error):  # a full disk: there will be another start
+            lost = fold(self._connection, Path(f"{self._path}-wal"))
+        if lost:
+            reasons.append(
+                f"its log was damaged: {lost} commits after that, which were acknowledged, are "
+                "lost. A replay in Segment brings them back"
+            )
+        if not reasons:
             return
         _log.error(
-            "The spool %s ends at position %d, but a pipeline has confirmed %d: it is older than "
-            "it was. It gets a new identity, so that the next run emits all that is retained.",
+            "The spool %s ends at position %d, but %s. It gets a new identity, so that the next "
+            "run emits all that is retained.",
             self._path,
             self.head,
-            confirmed,
+            "; ".join(reasons),
         )
         with self._transaction() as connection:
             connection.execute("UPDATE spool SET id = ?", (str(uuid.uuid4()),))
@@ -334,8 +344,7 @@ class Store:
         """
         if not changes:
             return
-        self._connection.execute("PRAGMA secure_delete = ON")
-        with self._transaction() as connection:
+        with self._overwriting() as connection:
             for position, blocks in changes:
                 connection.execute("DELETE FROM block WHERE position = ?", (position,))
                 connection.executemany(_INSERT_BLOCK, blocks)
@@ -346,8 +355,7 @@ class Store:
 
     def delete_rejects(self, numbers: Sequence[int]) -> int:
         """Delete the rejects with these *numbers*; return how many there were."""
-        self._connection.execute("PRAGMA secure_delete = ON")
-        with self._transaction() as connection:
+        with self._overwriting() as connection:
             deleted = connection.executemany(
                 "DELETE FROM reject WHERE number = ?", [(number,) for number in numbers]
             ).rowcount
@@ -360,10 +368,12 @@ class Store:
         What was pruned or purged before lies in the file's free space until it is used again.
 
         Raises:
-            SpoolUnavailable: there is no room for it, or somebody reads in the log.
+            SpoolUnavailable: there is no room for it, somebody reads in the log, or an old
+                file of this spool lies beside it.
         """
         self._fold()
-        free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
+        with self._diagnosed():
+            free, needed = self._free_bytes(), 2 * self._measure() + _RESERVE_BYTES
         if free < needed:
             raise SpoolUnavailable(
                 f"Building the spool anew takes {needed:,} bytes of disk for the while, and "
@@ -373,6 +383,11 @@ class Store:
         with self._diagnosed(), self._temporary_files_beside():
             self._connection.execute("VACUUM")
         self._fold()
+        if (damaged := Path(f"{self._path}-damaged")).exists():
+            raise SpoolUnavailable(
+                f"{damaged}, which a salvage has left, may still hold what was erased here. Delete "
+                "it and run it again."
+            )
 
     def _fold(self) -> None:
         """Write the log into the file and cut it to nothing."""
@@ -383,6 +398,14 @@ class Store:
                 f"Another program reads the log of the spool, {self._path}-wal, so it cannot be "
                 "emptied and may still hold what was erased. Stop that one and run it again."
             )
+
+    @contextmanager
+    def _overwriting(self) -> Iterator[sqlite3.Connection]:
+        """As `_transaction`, and what is deleted in it is overwritten with zeros."""
+        with self._diagnosed():
+            self._connection.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as connection:
+            yield connection
 
     @contextmanager
     def _temporary_files_beside(self) -> Iterator[None]:

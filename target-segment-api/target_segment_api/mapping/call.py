@@ -39,7 +39,7 @@ _BATCHING: Final = ("enable_batching", "batch_size")  # of older exports; batche
 _ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 _INTERNAL: Final = "__segment_internal_"
 _ROW_FORM: Final = re.compile(r"\bproperties\b|\bevent\b|\btype\b|__segment_id|row_state")
-_STATE: Final = re.compile(r"(?<![\w.-])event(?![\w.-])|row_state")  # not properties.event
+_ASKED: Final = frozenset({"event", ROW_STATE})
 
 
 class Made(NamedTuple):
@@ -66,8 +66,8 @@ class Call(NamedTuple):
     """Whether it is one of Segment's own, in which `event` is never a column of that name."""
     uses_row_form: bool
     """Whether it looks at a row as Reverse ETL gives it: `event`, `properties`, `__segment_id`."""
-    asks_state: bool
-    """Whether its trigger asks if a row is added, updated or deleted."""
+    asks: frozenset[str]
+    """The names under which its trigger asks if a row is added, updated or deleted."""
     strict_parity: bool
     reads: tuple[Read, ...]
     """The paths of a row that it is known to read."""
@@ -149,6 +149,7 @@ def compile_call(
     when = None
     if entry.get("when") is not None:
         when = compile_trigger(entry["when"], (*place, "when"), mistakes, reads)
+    asked = {read.keys[0] for read in reads}  # of the trigger alone, as yet
     own = {name: value for name, value in entry.items() if name not in _OWN}
     whole = None
     if _ROOT_DIRECTIVE in entry:
@@ -166,7 +167,7 @@ def compile_call(
         whole=whole,
         is_exported=exported is not None,
         uses_row_form=any(_ROW_FORM.search(leaf) for leaf in _leaves(entry)),
-        asks_state=any(_STATE.search(leaf) for leaf in _leaves(entry.get("when"))),
+        asks=_ASKED & asked,
         strict_parity=strict_parity,
         reads=tuple(reads),
     )

@@ -1,9 +1,9 @@
 """The filters of Liquid that Segment documents for `@liquid`, as LiquidJS has them. Pure.
 
 Numbers are doubles, text is JavaScript's, and whatever a filter does not know it
-takes for empty. Each takes time in proportion to what it is given, and makes no
-more than `MAX_CHARACTERS` or as many items; lists do not go into lists, for twenty
-of them would be a million.
+takes for empty. Each takes time in proportion to what it is given, tells how much
+that is, and makes no more than `MAX_CHARACTERS` or as many items; lists do not go
+into lists, for twenty of them would be a million.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
+from liquid.filter import with_context
 from liquid.undefined import Undefined
 
 from target_segment_api.encoding import encode
@@ -33,6 +34,8 @@ from target_segment_api.mapping.value import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_ITEM: Final = 5  # what an item costs, in characters
 
 _NEWLINE = re.compile(r"\r?\n")
 
@@ -149,15 +152,47 @@ def _json(value: Any, _indent: Any = None) -> str:
 
 
 def _bounded(run: Callable[..., Any]) -> Callable[..., Any]:
+    @with_context
     @functools.wraps(run)
-    def bounded(*values: Any, **options: Any) -> Any:
-        result = run(*values, **options)
+    def bounded(value: Any, *values: Any, context: Spends, **options: Any) -> Any:
+        if run not in _AT_ONCE:
+            context.spend(_work(value))
+        result = run(value, *values, **options)
         if isinstance(result, str | list):
             check_size(len(result))
+            if result is not value:
+                context.spend(_work(result))
         return result
 
     return bounded
 
+
+def _work(value: Any) -> int:
+    """Return how much there is to go through in *value*, in characters."""
+    if isinstance(value, str):
+        return len(value)
+    return _ITEM * len(value) if isinstance(value, list | range) else 1
+
+
+class Spends(Protocol):
+    """What a filter tells how much it does."""
+
+    def spend(self, work: int) -> None:
+        """Count *work* characters, or refuse."""
+
+
+_FIRST, _LAST = _end(0), _end(-1)
+
+
+def _raw(value: Any) -> Any:
+    return value
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, str | list | range) else 0
+
+
+_AT_ONCE: Final = (_FIRST, _LAST, _raw, _size, _default)  # however much there is
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     name: _bounded(run)
@@ -180,13 +215,13 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
         "downcase": _on_text(str.lower),
         "escape": _on_text(text.escape),
         "escape_once": _on_text(text.escape_once),
-        "first": _end(0),
+        "first": _FIRST,
         "floor": _counting(math.floor),
         "inspect": _json,
         "join": _join,
         "json": _json,
         "jsonify": _json,
-        "last": _end(-1),
+        "last": _LAST,
         "lstrip": _strip(str.lstrip),
         "minus": _counting(lambda number, other=0.0: number - other),
         "modulo": _counting(_modulo),
@@ -196,7 +231,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
         "pop": lambda value: to_items(value)[:-1],
         "prepend": _on_text(lambda value, more="": more + value),
         "push": _push,
-        "raw": lambda value: value,
+        "raw": _raw,
         "remove": _on_text(text.replace),
         "remove_first": _on_text(lambda value, old="": value.replace(old, "", 1)),
         "remove_last": _on_text(text.replace_last),
@@ -206,7 +241,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
         "round": _counting(_round),
         "rstrip": _strip(str.rstrip),
         "shift": lambda value: to_items(value)[1:],
-        "size": lambda value: len(value) if isinstance(value, str | list | range) else 0,
+        "size": _size,
         "slice": _slice,
         "slugify": text.slugify,
         "split": _on_text(text.split),
