@@ -168,6 +168,11 @@ def salvage(settings: Settings) -> None:
     printed. Pipelines go on where they were. The damaged file stays as it is,
     under another name.
     """
+    if settings.spool.is_remote:
+        raise click.ClickException(
+            "salvage mends a SQLite file. Servers of NATS keep copies of one another: replace the "
+            "damaged one by an empty one."
+        )
     with _plainly():
         _open_reader(settings).close()  # there is one
         click.echo(_salvaged(salvage_spool(settings.spool_url, now_ms())))
@@ -270,7 +275,10 @@ def erase(
         with _bar(erasure.length, "Erasing") as bar:
             found = erasure.run(bar.update)
         click.echo(f"Erased {_findings(found)}")
-        click.echo(f"The spool was built anew: {before:,} bytes before, {reader.size():,} now.")
+        if settings.spool.is_remote:
+            click.echo("The servers' own logs may hold their bytes until the next snapshot.")
+        else:
+            click.echo(f"The spool was built anew: {before:,} bytes before, {reader.size():,} now.")
 
 
 def _read_moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:

@@ -484,7 +484,7 @@ def test_file_that_is_no_spool_is_a_clear_error(config: Json, tmp_path: Path) ->
 
 def test_other_kind_of_spool_is_a_clear_error(config: Json) -> None:
     """A URL that this version does not know is told before anything is emitted."""
-    run = singer.run({**config, "spool_url": "nats://127.0.0.1:4222/EVENTS"})
+    run = singer.run({**config, "spool_url": "redis://127.0.0.1:6379/0"})
 
     assert run.code == 1
     assert "sqlite:///PATH" in run.log

@@ -79,8 +79,8 @@ def spool_path(url: str) -> Path:
     scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path:
         raise SpoolUnusable(
-            f"spool_url starts with {scheme!r}. This version keeps a spool in a SQLite file: "
-            "sqlite:///PATH, or sqlite:////PATH for an absolute path."
+            f"spool_url starts with {scheme!r}. A spool is in a SQLite file, sqlite:///PATH, or "
+            "sqlite:////PATH for an absolute path; or on JetStream, nats://HOST:PORT/STREAM."
         )
     return Path(path).resolve()  # one name for one file, or its lock would not keep others out
 

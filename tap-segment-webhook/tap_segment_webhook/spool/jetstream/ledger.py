@@ -43,8 +43,8 @@ class Ledger:
         """Add *new* counts by source, and that *head* was acknowledged; leave a sign of life."""
         until = time.monotonic() + seconds
         while True:
-            if not self._key:
-                self._take()
+            if not self._key and not self._take():
+                continue
             books = add(_books(self._page), new)
             page = {
                 "owner": self._owner,
@@ -81,8 +81,8 @@ class Ledger:
         else:
             self._page = value
 
-    def _take(self) -> None:
-        """Take a page that nobody has signed lately, or a new one."""
+    def _take(self) -> bool:
+        """Take a page that nobody has signed lately, or a new one; tell whether that worked."""
         now = time.time_ns() // 1_000_000
         found = self._state.under(self._prefix)
         free = {
@@ -99,8 +99,9 @@ class Ledger:
         try:
             self._revision = self._state.put(key, page, revision, 2.0)
         except Conflict:
-            return  # somebody was faster: look again
+            return False  # somebody was faster
         self._key, self._page = key, page
+        return True
 
 
 def total(pages: Iterable[Mapping[str, Any]]) -> dict[str, Counts]:

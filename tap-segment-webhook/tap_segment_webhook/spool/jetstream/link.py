@@ -49,6 +49,7 @@ _PING_SECONDS: Final = 1  # a server that stands still is given up after three o
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _UNAVAILABLE: Final = 503
+_IN_PROCESS: Final = 10158  # the same id was published a moment ago, and is not kept yet
 _FULL: Final = frozenset({10023, 10047, 10054, 10077, 10120})
 _PASSING: Final = frozenset({10008, 10009, 10050, 10076, 10204})
 WRONG_LAST: Final = frozenset({10071, 10164})
@@ -269,7 +270,9 @@ class Link:
                     acks[place] = Ack(ack["seq"], ack.get("duplicate", False), attempt)
                     continue
                 refused = Refused(ack["error"])
-                if refused.is_full or refused.status != _UNAVAILABLE:
+                if refused.is_full or not (
+                    refused.status == _UNAVAILABLE or refused.code == _IN_PROCESS
+                ):
                     raise refused
                 reason = str(refused)
         return [ack for ack in acks if ack is not None]

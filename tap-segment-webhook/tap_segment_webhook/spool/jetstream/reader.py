@@ -177,7 +177,7 @@ class JetStreamReader:
         newest = self._get(self._names.events, last_by_subj=subjects)
         last = min(until, int(newest["seq"])) if newest else 0
         cursor = Cursor(self._link, self._names.events, subjects, bodies=bodies)
-        for message in cursor.read(after, last):
+        for message in cursor.read(max(after, 0), last):
             if message.sequence > until:
                 return
             yield message

@@ -1,0 +1,252 @@
+"""Servers of NATS are killed, frozen, filled and started anew under load: nothing is lost."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from harness import deliveries, singer
+from harness.attacks import ROUNDS, Attack, attack
+from harness.nats import Cluster, Server, ask
+from harness.receiver import HOST, SECRET, Receiver
+from harness.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+AREA = "Spool on JetStream"
+SENDERS = 4
+ANSWER_SECONDS = 5.0  # what Segment's webhooks wait
+SHORT = max(1, ROUNDS // 10)
+"""Rounds of what takes the servers an election each time."""
+
+
+class Segment:
+    """Threads that deliver events, and again what was not acknowledged, to any of *receivers*."""
+
+    def __init__(self, *receivers: Receiver) -> None:
+        self._receivers = receivers
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)
+        ]
+        self._numbers = itertools.count()
+        self.acknowledged: list[str] = []
+        self.statuses: Counter[int] = Counter()
+        self.slowest = 0.0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def go_on(self, count: int = 150) -> None:
+        """Return once *count* more events were acknowledged."""
+        enough = len(self.acknowledged) + count
+        wait_until(lambda: len(self.acknowledged) >= enough)
+
+    def _send(self, seed: int) -> None:
+        sizes = Random(seed)  # noqa: S311 - test data
+        events = deliveries.events(1_000_000, seed=seed + 1000)
+        while not self._stop.is_set():
+            batch = [next(events) for _ in range(sizes.choice((1, 1, 20)))]
+            delivery = deliveries.single(batch[0]) if len(batch) == 1 else deliveries.array(batch)
+            while not self._deliver(delivery):
+                if self._stop.wait(0.05):
+                    return
+            self.acknowledged += [event["messageId"] for event in batch]
+
+    def _deliver(self, delivery: deliveries.Delivery) -> bool:
+        """Send it to the next receiver, as a load balancer would; tell whether it was taken."""
+        receiver = self._receivers[next(self._numbers) % len(self._receivers)]
+        begun = time.monotonic()
+        try:
+            with closing(http.client.HTTPConnection(HOST, receiver.port, timeout=30)) as connection:
+                connection.request("POST", "/webhook", delivery.body, delivery.headers(SECRET))
+                answer = connection.getresponse()
+                answer.read()
+        except (OSError, http.client.HTTPException):
+            return False
+        self.slowest = max(self.slowest, time.monotonic() - begun)
+        self.statuses[answer.status] += 1
+        return answer.status == 200
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Give three servers."""
+    with Cluster(tmp_path / "cluster") as started:
+        yield started
+
+
+@pytest.fixture
+def receivers(tmp_path: Path, cluster: Cluster) -> Iterator[list[Receiver]]:
+    """Give two receivers on one spool."""
+    url = f"nats://{cluster.address}/segment"
+    with ExitStack() as stack:
+        yield [stack.enter_context(receiver_on(tmp_path / name, url)) for name in ("one", "other")]
+
+
+def receiver_on(folder: Path, url: str, **settings: Any) -> Receiver:
+    """Return a receiver whose spool is at *url*."""
+    folder.mkdir(exist_ok=True)
+    return Receiver(folder, spool_url=url, max_body_bytes=1_000_000, **settings)
+
+
+def assert_all_is_there(segment: Segment, receiver: Receiver, record: Attack) -> None:
+    """See that each acknowledged event is emitted once, and that the books add up; enter it."""
+    run = singer.sync(receiver.settings)
+    emitted = Counter(emitted["message_id"] for emitted in run.records)
+    record.events = len(segment.acknowledged)
+    record.lost = len(set(segment.acknowledged) - emitted.keys())
+    assert record.lost == 0
+    assert set(emitted.values()) == {1}
+    assert sorted(run.positions) == list(range(1, len(run.records) + 1))
+    assert set(segment.statuses) <= {200, 503}
+    status = receiver.status()
+    (books,) = status["books"].values()
+    assert books["received"] == sum(books[name] for name in books if name != "received")
+    assert books["received"] >= len(segment.acknowledged)
+
+
+def test_killed_servers_lose_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
+    """One of three dies and comes back, then another: deliveries go on, and none is lost."""
+    with attack(AREA, "one of three killed, then another") as record:
+        with Segment(*receivers) as segment:
+            for _ in range(SHORT):
+                leader = cluster.leader_of("segment")
+                for victim in (leader, cluster.servers[cluster.servers.index(leader) - 1]):
+                    record.rounds += 1
+                    segment.go_on()
+                    victim.kill()
+                    segment.go_on()
+                    victim.start()
+                    cluster.wait_for_leader()
+        assert_all_is_there(segment, receivers[0], record)
+    assert segment.slowest < ANSWER_SECONDS
+
+
+def test_frozen_server_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
+    """A leader that nobody reaches any more is replaced, and does no harm when it is back."""
+    with attack(AREA, "the leader stands still, then goes on") as record:
+        with Segment(*receivers) as segment:
+            for _ in range(SHORT):
+                record.rounds += 1
+                segment.go_on()
+                victim = cluster.leader_of("segment")
+                victim.freeze()
+                segment.go_on()
+                victim.thaw()
+                cluster.wait_for_leader()
+        assert_all_is_there(segment, receivers[0], record)
+    assert segment.slowest < ANSWER_SECONDS
+
+
+def test_restart_of_all_servers_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
+    """All are killed at once; receivers go on by themselves when they are back."""
+    with attack(AREA, "all three killed at once and started again") as record:
+        with Segment(*receivers) as segment:
+            for _ in range(SHORT):
+                record.rounds += 1
+                segment.go_on()
+                for server in cluster.servers:
+                    server.kill()
+                for server in cluster.servers:
+                    server.start()
+                segment.go_on()
+        assert_all_is_there(segment, receivers[0], record)
+    assert segment.statuses[503]
+
+
+def test_without_a_majority_the_answer_is_503(cluster: Cluster, receivers: list[Receiver]) -> None:
+    """In time for Segment, and 200 again as soon as there is one."""
+    one = receivers[0]
+    assert one.deliver(delivery()).status_code == 200
+    for server in cluster.servers[:2]:
+        server.kill()
+
+    begun = time.monotonic()
+    answer = one.deliver(delivery(1))
+    took = time.monotonic() - begun
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert took < ANSWER_SECONDS
+    assert one.get("/health").status_code == 503
+    cluster.servers[0].start()
+    wait_until(lambda: one.deliver(delivery(1)).status_code == 200)
+    wait_until(lambda: one.get("/health").status_code == 200)
+    assert len(singer.sync(one.settings).records) == 2
+
+
+def test_killed_receiver_loses_nothing(receivers: list[Receiver]) -> None:
+    """The other one takes what it did not acknowledge, and knows what it did."""
+    one, other = receivers
+    with attack(AREA, "one of two receivers killed under load") as record:
+        with Segment(one, other) as segment:
+            for _ in range(SHORT):
+                record.rounds += 1
+                segment.go_on()
+                one.kill()
+                segment.go_on()
+                one.start()
+        assert_all_is_there(segment, other, record)
+    assert segment.statuses == {200: segment.statuses[200]}
+
+
+def test_full_spool_answers_503_until_there_is_room(tmp_path: Path) -> None:
+    """Nothing that waits is deleted for what comes, and the tap makes room."""
+    with Server(tmp_path / "server") as server:
+        url = f"nats://{server.address}/segment"
+        receiver = receiver_on(
+            tmp_path / "one", url, nats_replicas=1, max_spool_bytes=100_000, retention_days=0
+        )
+        with receiver, Segment(receiver) as segment:
+            wait_until(lambda: segment.statuses[503] > 5)
+            run = singer.sync(receiver.settings)
+            assert len(run.records) >= len(segment.acknowledged)
+            before = len(segment.acknowledged)
+            singer.sync(receiver.settings, state=run.state)
+
+            wait_until(lambda: len(segment.acknowledged) > before)
+
+        again = singer.sync(receiver.settings, state=run.state)
+        emitted = {record["message_id"] for record in (*run.records, *again.records)}
+        assert set(segment.acknowledged) <= emitted
+
+
+def test_stream_that_lost_its_end_gets_a_new_identity(tmp_path: Path) -> None:
+    """Positions that a pipeline has seen mean other events then: it must begin anew."""
+    with Server(tmp_path / "server") as server:
+        url = f"nats://{server.address}/segment"
+        receiver = receiver_on(tmp_path / "one", url, nats_replicas=1)
+        with receiver:
+            receiver.deliver(delivery(0))
+            state = singer.sync(receiver.settings).state
+        assert ask(server.address, "STREAM.DELETE.segment")["success"]
+
+        with receiver:
+            receiver.deliver(delivery(1))
+            run = singer.sync(receiver.settings, state=state)
+
+    assert run.positions == [1]
+
+
+def delivery(seed: int = 0) -> deliveries.Delivery:
+    """Return a delivery of one event."""
+    return deliveries.single(next(deliveries.events(1, seed=seed)))
