@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    Login = tuple[str, str] | None
+
+
 HOST = "127.0.0.1"
 STOP_SECONDS = 30
 MAX_PAYLOAD = 1 << 20
@@ -58,6 +61,10 @@ class Server:
             f"max_memory_store: 256MB }}\n{cluster}{self._more}\n",
             "utf-8",
         )
+
+    def configure(self, text: str) -> None:
+        """Have *text* as its configuration, instead of the harness's, under the same name."""
+        self._config.write_text(f"server_name: server-{self._number}\n{text}", "utf-8")
 
     @property
     def address(self) -> str:
@@ -119,15 +126,16 @@ class Server:
 
 
 class Cluster:
-    """Three servers that know one another."""
+    """Three servers that know one another; *login* is a user and a password, if they ask."""
 
-    def __init__(self, folder: Path) -> None:
-        routes = [free_port() for _ in range(3)]
+    def __init__(self, folder: Path, *, login: Login = None) -> None:
+        self.routes = [free_port() for _ in range(3)]
+        self._login = login
         self.servers = [
             Server(folder / f"server-{number}", number=number) for number in range(1, 4)
         ]
-        for server, own in zip(self.servers, routes, strict=True):
-            server.join(routes, own=own)
+        for server, own in zip(self.servers, self.routes, strict=True):
+            server.join(self.routes, own=own)
 
     @property
     def address(self) -> str:
@@ -154,15 +162,19 @@ class Cluster:
         """Return once the servers can make a stream on all three."""
         name = f"probe-{uuid.uuid4().hex}"
         config = {"name": name, "subjects": [name], "num_replicas": 3, "storage": "file"}
-        wait_until(lambda: "config" in ask(self.address, f"STREAM.CREATE.{name}", config))
-        wait_until(lambda: ask(self.address, f"STREAM.DELETE.{name}").get("success"))
+        wait_until(lambda: "config" in self.ask(f"STREAM.CREATE.{name}", config))
+        wait_until(lambda: self.ask(f"STREAM.DELETE.{name}").get("success"))
+
+    def ask(self, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return JetStream's answer to a request of its interface; empty if there was none."""
+        return ask(self.address, name, body, login=self._login)
 
     def leader_of(self, stream: str) -> Server:
         """Return the server that leads *stream*."""
         found: list[str] = []
 
         def known() -> bool:
-            cluster = ask(self.address, f"STREAM.INFO.{stream}").get("cluster", {})
+            cluster = self.ask(f"STREAM.INFO.{stream}").get("cluster", {})
             found[:] = [cluster["leader"]] if cluster.get("leader") else []
             return bool(found)
 
@@ -175,7 +187,9 @@ class Cluster:
         return [server for server in self.servers if server is not leader]
 
 
-def ask(address: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def ask(
+    address: str, name: str, body: dict[str, Any] | None = None, *, login: Login = None
+) -> dict[str, Any]:
     """Return JetStream's answer to a request of its interface; empty if there was none."""
 
     async def request() -> dict[str, Any]:
@@ -186,8 +200,14 @@ def ask(address: str, name: str, body: dict[str, Any] | None = None) -> dict[str
 
         servers = [f"nats://{one}" for one in address.split(",")]
         try:
+            user, password = login or (None, None)
             await client.connect(
-                servers, connect_timeout=1, max_reconnect_attempts=1, error_cb=quiet
+                servers,
+                user=user,
+                password=password,
+                connect_timeout=1,
+                max_reconnect_attempts=1,
+                error_cb=quiet,
             )
             payload = json.dumps(body).encode() if body is not None else b""
             reply = await client.request(f"$JS.API.{name}", payload, timeout=2)
