@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CHAIN: Final = "sentThrough"
 
+_BEFORE_CONTEXT: Final = ("type", "userId", "anonymousId", "timestamp", "channel")
+
 
 def has_passed(event: Event, namespace: str) -> bool:
     """Tell whether *event* was sent with this *namespace* before."""
@@ -24,10 +26,20 @@ def has_passed(event: Event, namespace: str) -> bool:
 
 
 def mark(event: Event, namespace: str) -> None:
-    """Note in the context of *event* that it went through *namespace*."""
+    """Note in the context of *event* that it went through *namespace*.
+
+    A context that was absent comes where `event` puts one that was not: message
+    ids depend on the order.
+    """
     context = event.get("context", {})
     if not isinstance(context, dict):
         return  # invalid, and found to be so
     chain = context.get(CHAIN)
     chain = [*chain, namespace] if isinstance(chain, list) else [namespace]
+    later = (
+        {}
+        if "context" in event
+        else {name: event.pop(name) for name in [*event] if name not in _BEFORE_CONTEXT}
+    )
     event["context"] = {**context, CHAIN: chain}
+    event.update(later)

@@ -44,7 +44,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
@@ -167,10 +167,12 @@ class TargetSegmentApi(Target):
     def _pass_on(self, block: bytes) -> Iterator[bytes]:
         """Send the records of *block* that can take the fast way; yield its other lines in turn."""
         lines: list[bytes] = []
-        messages: Sequence[Message | None] | None = read_block(block) if self._fast else None
+        messages: Iterable[Message | None] | None = read_block(block) if self._fast else None
         if messages is None:
             lines = lines_of(block)
-            messages = [read_message(line) if self._fast else None for line in lines]
+            # Each in its turn: a SCHEMA among them opens the fast way, and a record has to take the
+            # same way, to the same message id, wherever a block begins.
+            messages = (read_message(line) if self._fast else None for line in lines)
         for place, message in enumerate(messages):
             if self.message_reader.is_stopping:
                 return
