@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from harness.postgres import postgres
@@ -61,8 +61,8 @@ Receiver = Callable[[Path], AbstractContextManager[Running]]
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[Running]:
-    """Run segment-receiver on a SQLite spool."""
+def ours(folder: Path, **more: Any) -> Iterator[Running]:
+    """Run segment-receiver on a SQLite spool, or with *more* settings on another."""
     port, config = free_port(), folder / "config.json"
     spool = f"sqlite:///{folder / 'spool.db'}"
     settings = {
@@ -71,6 +71,7 @@ def ours(folder: Path) -> Iterator[Running]:
         "port": port,
         "shared_secret": SECRET,
         "write_key": KEY,
+        **more,
     }
     config.write_text(json.dumps(settings), "utf-8")
     command = [str(PROGRAMS / "segment-receiver"), "serve", "--config", str(config)]

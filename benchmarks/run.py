@@ -11,9 +11,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import machine, mapping, receiver, report, tap, target
+from benchmarks import jetstream, machine, mapping, receiver, report, tap, target
 
-MODULES = {"receiver": receiver, "tap": tap, "target": target, "mapping": mapping}
+MODULES = {
+    "receiver": receiver,
+    "tap": tap,
+    "target": target,
+    "mapping": mapping,
+    "jetstream": jetstream,
+}
 
 
 def main() -> None:

@@ -34,17 +34,16 @@ MAX_PAYLOAD = 1 << 20
 class Server:
     """One `nats-server` with JetStream in *folder*, on ports that stay the same over restarts."""
 
-    def __init__(
-        self, folder: Path, *, number: int = 1, routes: Sequence[int] = (), more: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, *, number: int = 1, more: str = "", sync: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.folder = folder
         self._number = number
         self._more = more
+        self._sync = f", sync_interval: {sync}" if sync else ""
         self._config = folder / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        self.join(routes)
+        self.join(())
 
     def join(self, routes: Sequence[int], *, own: int = 0) -> None:
         """Be the server with the route *own* of a cluster whose servers have *routes*."""
@@ -58,7 +57,7 @@ class Server:
         self._config.write_text(
             f"server_name: server-{self._number}\nlisten: '{HOST}:{self.port}'\n"
             f"jetstream {{ store_dir: '{self.folder / 'data'}', max_file_store: 4GB, "
-            f"max_memory_store: 256MB }}\n{cluster}{self._more}\n",
+            f"max_memory_store: 256MB{self._sync} }}\n{cluster}{self._more}\n",
             "utf-8",
         )
 
