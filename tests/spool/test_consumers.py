@@ -90,3 +90,30 @@ def test_consumers_do_not_undo_one_another(spool: Spool) -> None:
     with spool.reader() as reader:
         assert set(reader.consumers.positions().values()) == {3}
         assert len(reader.consumers.replays()) == 4
+
+
+def test_confirming_and_asking_at_once_are_both_kept(spool: Spool) -> None:
+    """A run and a command may change the same consumer in the same moment."""
+    spool.fill(received(*events(3)))
+
+    def confirm() -> None:
+        with spool.reader() as reader:
+            for _ in range(20):
+                for position in (1, 2, 3):
+                    reader.consumers.confirm("default", position, 0)
+
+    def ask() -> None:
+        with spool.reader() as reader:
+            for _ in range(20):
+                reader.consumers.ask_for("default", ASKED)
+                assert reader.consumers.replays() == {"default": ASKED}
+                assert reader.consumers.end_replay("default")
+            reader.consumers.ask_for("default", ASKED)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(confirm), pool.submit(ask)]:
+            done.result()
+
+    with spool.reader() as reader:
+        assert reader.consumers.positions() == {"default": 3}
+        assert reader.consumers.replays() == {"default": ASKED}

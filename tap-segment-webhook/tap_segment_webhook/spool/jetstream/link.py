@@ -17,6 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
+
 from tap_segment_webhook.errors import SpoolUnusable
 
 try:
@@ -265,7 +267,7 @@ class Link:
                 if answer.headers and answer.headers.get("Status") == str(_UNAVAILABLE):
                     reason = "no leader"
                     continue
-                ack = json.loads(answer.data)
+                ack = msgspec.json.decode(answer.data)
                 if "error" not in ack:
                     acks[place] = Ack(ack["seq"], ack.get("duplicate", False), attempt)
                     continue
