@@ -50,13 +50,16 @@ def test_reader_sees_what_is_committed_meanwhile(spool: Spool) -> None:
 
 
 def test_end_that_was_erased_is_not_waited_for(spool: Spool) -> None:
-    """The last position may be of an event that is gone."""
+    """The last position may be of an event that is gone, and is not given out again."""
     spool.fill(received(*events(3)))
     with spool.writer() as writer, spool.reader() as reader:
         blocks = [block for block in reader.blocks(0, 3) if block.position == 3]
         writer.erase([(blocks[0], [3])])
 
         assert [row[1] for block in reader.blocks(0, 3) for row in block.rows()] == [1, 2]
+    spool.restart()
+    spool.fill(received(event(4)))
+    assert [row[1] for row in spool.rows()] == [1, 2, 4]
 
 
 def test_oldest_is_the_first_that_is_retained(spool: Spool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tap_segment_webhook.spool.jetstream.link import PATIENCE_SECONDS, Away, Refused
 
@@ -164,10 +164,10 @@ class Cursor:
 
 def _stored(message: Msg) -> tuple[int, Stored]:
     """Return the consumer's own number of *message*, and what it is."""
-    # $JS.ACK.stream.consumer.delivered.sequence.number.time.pending, or with a domain before.
-    parts: list[Any] = message.reply.split(".")
-    parts = parts[-_ACK_PARTS:] if len(parts) == _ACK_PARTS else parts[4 : 4 + _ACK_PARTS]
-    sequence, number, moment = parts[-4], parts[-3], parts[-2]
+    # $JS.ACK.stream.consumer.delivered.sequence.number.time.pending, or with a domain and an
+    # account before the stream and something random at the end (ADR-15).
+    parts = message.reply.split(".")
+    sequence, number, moment = parts[5:8] if len(parts) == _ACK_PARTS else parts[7:10]
     size = len(message.data)
     if message.headers and "Nats-Msg-Size" in message.headers:
         size = int(message.headers["Nats-Msg-Size"])

@@ -52,8 +52,8 @@ _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _UNAVAILABLE: Final = 503
 _IN_PROCESS: Final = 10158  # the same id was published a moment ago, and is not kept yet
-_FULL: Final = frozenset({10023, 10047, 10054, 10077, 10120})
-_PASSING: Final = frozenset({10008, 10009, 10050, 10076, 10204})
+_FULL: Final = frozenset({10002, 10023, 10047, 10054, 10077})
+_PASSING: Final = frozenset({10005, 10008, 10009, 10023})  # servers that are not yet together
 WRONG_LAST: Final = frozenset({10071, 10164})
 """The codes (server/errors.json) of an expected sequence that is not the last one."""
 
