@@ -36,13 +36,13 @@ class Spool(NamedTuple):
 
     servers: int
     receivers: int = 1
-    sync: str = ""
+    jetstream: str = ""
 
 
 SPOOLS = {
     OURS: Spool(0),
     "JetStream, 1 server": Spool(1),
-    "JetStream, 1 server, sync always": Spool(1, sync="always"),
+    "JetStream, 1 server, sync always": Spool(1, jetstream="sync_interval: always"),
     "JetStream, 3 servers": Spool(3),
     "JetStream, 3 servers, 2 receivers": Spool(3, receivers=2),
 }
@@ -139,7 +139,7 @@ def servers(spool: Spool, folder: Path) -> Server | Cluster:
     """Return the servers of *spool*, not yet started."""
     if spool.servers > 1:
         return Cluster(folder / "nats")
-    return Server(folder / "nats", sync=spool.sync)
+    return Server(folder / "nats", jetstream=spool.jetstream)
 
 
 def check(found: list[Target], running: Running) -> None:

@@ -32,15 +32,20 @@ MAX_PAYLOAD = 1 << 20
 
 
 class Server:
-    """One `nats-server` with JetStream in *folder*, on ports that stay the same over restarts."""
+    """One `nats-server` with JetStream in *folder*, on a port that stays the same over restarts.
 
-    def __init__(self, folder: Path, *, number: int = 1, more: str = "", sync: str = "") -> None:
+    *more* is added to its configuration, *jetstream* to that of JetStream.
+    """
+
+    def __init__(
+        self, folder: Path, *, number: int = 1, more: str = "", jetstream: str = ""
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.folder = folder
         self._number = number
         self._more = more
-        self._sync = f", sync_interval: {sync}" if sync else ""
+        self._jetstream = jetstream
         self._config = folder / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
         self.join(())
@@ -57,7 +62,7 @@ class Server:
         self._config.write_text(
             f"server_name: server-{self._number}\nlisten: '{HOST}:{self.port}'\n"
             f"jetstream {{ store_dir: '{self.folder / 'data'}', max_file_store: 4GB, "
-            f"max_memory_store: 256MB{self._sync} }}\n{cluster}{self._more}\n",
+            f"max_memory_store: 256MB, {self._jetstream} }}\n{cluster}{self._more}\n",
             "utf-8",
         )
 

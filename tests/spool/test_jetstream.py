@@ -166,6 +166,16 @@ def test_missing_client_is_told_of() -> None:
     assert "pip install 'tap-segment-webhook[nats]'" in done.stderr
 
 
+def test_commit_is_as_fast_as_the_server_takes_it(tmp_path: Path) -> None:
+    """More at once than the server has room for waits, and is kept once."""
+    with Server(tmp_path, jetstream="max_buffered_msgs: 20") as server:
+        spool = Spool(on(server.address, replicas=1), server.start)
+
+        assert spool.fill(received(*events(2000))) == [Counts(2000, 2000)]
+
+        assert [row[0] for row in sorted(spool.rows())] == sorted(events(2000))
+
+
 def test_many_writers_share_a_spool(alone: Spool) -> None:
     """Positions are given once, a duplicate is one whoever has the first, and the books add up."""
 

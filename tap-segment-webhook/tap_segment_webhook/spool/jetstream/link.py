@@ -13,6 +13,7 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -47,11 +48,15 @@ PATIENCE_SECONDS: Final = 20.0  # of readers; the servers elect a leader within 
 _REQUEST_SECONDS: Final = 2.0
 _ACK_SECONDS: Final = 1.2
 _PAUSE_SECONDS: Final = 0.1
+_RECONNECT_SECONDS: Final = 0.2
+_HANG_UP_SECONDS: Final = 5.0
+_IN_FLIGHT: Final = 2000
 _PING_SECONDS: Final = 1  # a server that stands still is given up after three of them
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _UNAVAILABLE: Final = 503
 _IN_PROCESS: Final = 10158  # the same id was published a moment ago, and is not kept yet
+_TOO_MANY: Final = 10167  # messages wait in the server (its max_buffered_msgs, 10,000)
 _FULL: Final = frozenset({10002, 10023, 10047, 10054, 10077})
 _PASSING: Final = frozenset({10005, 10008, 10009, 10023})  # servers that are not yet together
 WRONG_LAST: Final = frozenset({10071, 10164})
@@ -138,10 +143,12 @@ class Link:
         """Hang up and end the thread."""
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        hanging_up = asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop)
+        with suppress(FutureTimeoutError):  # then the thread, a daemon, ends with the process
+            hanging_up.result(_HANG_UP_SECONDS)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def call(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Have the client do *work*, and wait for it.
@@ -150,9 +157,11 @@ class Link:
             Away: it took longer than *seconds*.
         """
         bounded = asyncio.wait_for(work, seconds)
+        future = asyncio.run_coroutine_threadsafe(bounded, self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(bounded, self._loop).result()
-        except asyncio.TimeoutError as error:
+            return future.result(seconds + _REQUEST_SECONDS)
+        except (asyncio.TimeoutError, FutureTimeoutError) as error:
+            future.cancel()
             raise Away(f"no answer within {seconds:g} seconds") from error
 
     def api(
@@ -195,7 +204,7 @@ class Link:
             password=location.password,
             user_credentials=location.credentials,
             connect_timeout=2,
-            reconnect_time_wait=0,
+            reconnect_time_wait=_RECONNECT_SECONDS,
             max_reconnect_attempts=-1,
             ping_interval=_PING_SECONDS,
             pending_size=16 << 20,
@@ -247,36 +256,28 @@ class Link:
 
     async def _publish(self, messages: Sequence[Message], until: float) -> list[Ack]:
         acks: list[Ack | None] = [None] * len(messages)
-        attempt, reason = 0, "no answer"
+        attempts = [0] * len(messages)
+        reason, is_well, in_flight = "no answer", True, _IN_FLIGHT
         while missing := [place for place, ack in enumerate(acks) if ack is None]:
             left = until - time.monotonic()
             if left <= 0:
                 raise Away(f"{len(missing)} of {len(messages)} messages not acknowledged: {reason}")
-            if attempt:
-                await asyncio.sleep(_PAUSE_SECONDS)
-            if not self._client.is_connected:
-                reason = "no connection"
+            if not is_well:
                 await asyncio.sleep(min(_PAUSE_SECONDS, left))
-                continue
-            attempt += 1
-            reason = "no answer"
-            answers = await self._send([messages[i] for i in missing], min(_ACK_SECONDS, left))
-            for place, answer in zip(missing, answers, strict=True):
-                if answer is None:
-                    continue
-                if answer.headers and answer.headers.get("Status") == str(_UNAVAILABLE):
-                    reason = "no leader"
-                    continue
-                ack = msgspec.json.decode(answer.data)
-                if "error" not in ack:
-                    acks[place] = Ack(ack["seq"], ack.get("duplicate", False), attempt)
-                    continue
-                refused = Refused(ack["error"])
-                if refused.is_full or not (
-                    refused.status == _UNAVAILABLE or refused.code == _IN_PROCESS
-                ):
-                    raise refused
-                reason = str(refused)
+            if is_well := self._client.is_connected:
+                lot = missing[:in_flight]
+                answers = await self._send([messages[i] for i in lot], min(_ACK_SECONDS, left))
+                for place, answer in zip(lot, answers, strict=True):
+                    attempts[place] += 1
+                    outcome = _read_ack(answer, attempts[place])
+                    if isinstance(outcome, Ack):
+                        acks[place] = outcome
+                    else:
+                        is_well, reason = False, outcome
+                if not is_well:
+                    in_flight = max(in_flight // 2, 1)
+            else:
+                reason = "no connection"
         return [ack for ack in acks if ack is not None]
 
     async def _send(self, messages: list[Message], seconds: float) -> list[Msg | None]:
@@ -339,6 +340,27 @@ class Link:
             await self._client.publish(subject, json.dumps(body).encode(), reply)
         except NatsError as error:
             raise Away(str(error) or type(error).__name__) from error
+
+
+def _read_ack(answer: Msg | None, attempts: int) -> Ack | str:
+    """Return what *answer* acknowledges, or why the message has to be sent again.
+
+    Raises:
+        Refused: there is no use in that.
+    """
+    if answer is None:
+        return "no answer"
+    if answer.headers and answer.headers.get("Status") == str(_UNAVAILABLE):
+        return "no leader"
+    ack = msgspec.json.decode(answer.data)
+    if "error" not in ack:
+        return Ack(ack["seq"], ack.get("duplicate", False), attempts)
+    refused = Refused(ack["error"])
+    if refused.is_full or not (
+        refused.status == _UNAVAILABLE or refused.code in (_IN_PROCESS, _TOO_MANY)
+    ):
+        raise refused
+    return str(refused)
 
 
 def read_url(url: str) -> tuple[str, list[str]]:
