@@ -63,19 +63,17 @@ def test_target_that_hangs_holds_the_tap_up_in_bounded_memory(
         Segment(tmp_path) as segment,
         sender(tmp_path, segment).running() as target,
         singer.command({"spool_url": spool_url}) as words,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tap,
     ):
-        tap = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert tap.stdout is not None
-        output = tap.stdout
-        target.feed(iter(partial(os.read, output.fileno(), 65536), b""))
+        target.feed(iter(partial(os.read, tap.stdout.fileno(), 65536), b""))
         wait_until(lambda: segment.counts()["accepted"])
         target.signal(signal.SIGSTOP)
-        assert target.has_stalled()
+        wait_until(target.has_stalled)
         assert memory(tap) < MEMORY_BYTES
         target.signal(signal.SIGCONT)
         run = target.wait()
         code = tap.wait(60)
-        output.close()
 
         record.rounds, record.events = 1, len(meant)
         record.lost = len(meant - ids(segment).keys())
@@ -91,20 +89,17 @@ def run_once(
     with (
         target.running() as running,
         singer.command({"spool_url": spool_url}, state=state) as words,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tap,
     ):
-        tap = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert tap.stdout is not None
         assert tap.stderr is not None
-        output = tap.stdout
-        running.feed(iter(partial(os.read, output.fileno(), 65536), b""))
+        running.feed(iter(partial(os.read, tap.stdout.fileno(), 65536), b""))
         if dies is not None:
             enough = dies
             wait_until(lambda: enough() or not running.is_running)
         run = running.wait() if dies is None else running.kill()
-        output.close()
+        tap.stdout.close()
         assert b"Traceback" not in tap.stderr.read()
-        tap.stderr.close()
-        tap.wait(60)
     return run
 
 

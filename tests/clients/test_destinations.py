@@ -12,10 +12,12 @@ from harness.deliveries import EMOJI, NESTED, events
 from harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from harness.deliveries import Event
+
+    Deliver = Callable[[Receiver, str, Event, Iterable[Event]], list[Any]]
 
 SCRIPT = clients.LOCKED / "deliver.mjs"
 WEBHOOK, EXTENSIBLE, AUDIENCES = "webhook", "webhook-extensible", "webhook-audiences"
@@ -32,7 +34,9 @@ UNUSUAL: Event = {"context": {"whole": EMOJI, "tenth": 0.1, "tiny": 5e-324, "in"
 
 
 @pytest.mark.parametrize("destination", SIGNED)
-def test_every_field_of_a_delivery_is_in_its_record(destination: str, tmp_path: Path) -> None:
+def test_every_field_of_a_delivery_is_in_its_record(
+    destination: str, deliver: Deliver, tmp_path: Path
+) -> None:
     """What Segment's code delivers, one by one, with each method, is what the tap emits."""
     sent = sendable()
     with Receiver(tmp_path) as receiver:
@@ -47,7 +51,9 @@ def test_every_field_of_a_delivery_is_in_its_record(destination: str, tmp_path: 
 
 
 @pytest.mark.parametrize("destination", SIGNED)
-def test_every_field_of_a_batch_is_in_its_records(destination: str, tmp_path: Path) -> None:
+def test_every_field_of_a_batch_is_in_its_records(
+    destination: str, deliver: Deliver, tmp_path: Path
+) -> None:
     """So is what it delivers in batches, which it signs, and one of them wraps, in its own way."""
     sent = sendable()
     with Receiver(tmp_path) as receiver:
@@ -59,7 +65,7 @@ def test_every_field_of_a_batch_is_in_its_records(destination: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("destination", SIGNED)
-def test_another_secret_is_refused(destination: str, tmp_path: Path) -> None:
+def test_another_secret_is_refused(destination: str, deliver: Deliver, tmp_path: Path) -> None:
     """Segment's code gets 401 for what it signed with a secret of another, and nothing is kept."""
     settings = {**SIGNED[destination], "sharedSecret": "of another"}
     sent = calls(3)
@@ -70,7 +76,9 @@ def test_another_secret_is_refused(destination: str, tmp_path: Path) -> None:
     assert_emitted(receiver, [])
 
 
-def test_a_receiver_that_cannot_store_makes_segment_try_again(tmp_path: Path) -> None:
+def test_a_receiver_that_cannot_store_makes_segment_try_again(
+    deliver: Deliver, tmp_path: Path
+) -> None:
     """A full spool is a 503 to Segment's code, so Segment keeps the events for later."""
     (event,) = calls(1)
     with Receiver(tmp_path, max_spool_bytes=1) as receiver:
@@ -80,7 +88,7 @@ def test_a_receiver_that_cannot_store_makes_segment_try_again(tmp_path: Path) ->
     assert_emitted(receiver, [])
 
 
-def test_a_bearer_token_stands_for_a_signature(tmp_path: Path) -> None:
+def test_a_bearer_token_stands_for_a_signature(deliver: Deliver, tmp_path: Path) -> None:
     """The Extensible Webhook may show the secret as its token instead of signing."""
     sent = calls(20)
     with Receiver(tmp_path) as receiver:
@@ -90,7 +98,7 @@ def test_a_bearer_token_stands_for_a_signature(tmp_path: Path) -> None:
     assert_emitted(receiver, sent)
 
 
-def test_a_form_is_refused(tmp_path: Path) -> None:
+def test_a_form_is_refused(deliver: Deliver, tmp_path: Path) -> None:
     """The Extensible Webhook can send forms, whose signature covers what is not sent."""
     (event,) = calls(1)
     form = {"headers": {"Content-Type": "application/x-www-form-urlencoded"}}
@@ -102,7 +110,9 @@ def test_a_form_is_refused(tmp_path: Path) -> None:
     assert_emitted(receiver, [])
 
 
-def test_extras_of_an_audience_arrive_if_the_secret_is_shown(tmp_path: Path) -> None:
+def test_extras_of_an_audience_arrive_if_the_secret_is_shown(
+    deliver: Deliver, tmp_path: Path
+) -> None:
     """Webhook Audiences signs an event before it adds `extras`: a header shows the secret."""
     personas = {"audience_settings": {"extras": json.dumps({"tier": "gold", "n": 7})}}
     sent = [event | {"context": {"personas": personas}} for event in calls(7)]
@@ -129,20 +139,21 @@ def sendable() -> list[Event]:
     return [*some, last | UNUSUAL]
 
 
-def deliver(
-    receiver: Receiver, destination: str, settings: Event, asked: Iterable[Event]
-) -> list[Any]:
-    """Have Segment's code deliver what is *asked*; return the status of each answer."""
-    given = (
-        {
-            "destination": destination,
-            "settings": settings,
-            **each,
-            "mapping": {"url": receiver.url, **each.get("mapping", {})},
-        }
-        for each in asked
-    )
-    return clients.run([clients.NODE, SCRIPT, clients.modules()], given)
+@pytest.fixture(scope="module")
+def deliver() -> Iterator[Deliver]:
+    """Have Segment's code deliver what is asked; give the status of each answer."""
+    with clients.answering([clients.NODE, SCRIPT, clients.modules()]) as ask:
+
+        def deliver(
+            receiver: Receiver, destination: str, settings: Event, asked: Iterable[Event]
+        ) -> list[Any]:
+            given = {"destination": destination, "settings": settings}
+            return [
+                ask({**given, **each, "mapping": {"url": receiver.url, **each.get("mapping", {})}})
+                for each in asked
+            ]
+
+        yield deliver
 
 
 def assert_emitted(receiver: Receiver, sent: Iterable[Event]) -> None:

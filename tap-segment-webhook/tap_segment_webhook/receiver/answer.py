@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tap_segment_webhook.spool.model import Counts
 
 _JSON = b"application/json"
+_TOO_LARGE = {413: "content_too_large"}  # Python names it by its version
 
 
 class Answer(NamedTuple):
@@ -41,7 +42,8 @@ def refused(status: int, reason: str, *headers: tuple[bytes, bytes]) -> Answer:
     Segment's own errors have a `code` too. An SDK that finds none takes the
     answer for a broken connection, and sends again what was refused for good.
     """
-    error = {"success": False, "code": HTTPStatus(status).name.lower(), "message": reason}
+    code = _TOO_LARGE.get(status) or HTTPStatus(status).name.lower()
+    error = {"success": False, "code": code, "message": reason}
     return answer(status, json.dumps(error).encode(), *headers)
 
 

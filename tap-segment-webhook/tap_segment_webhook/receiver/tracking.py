@@ -46,6 +46,7 @@ _PIXEL: Final = "pixel/"
 _PROJECTS, _SETTINGS = "projects/", "/settings"
 _DAY_SECONDS: Final = b"86400"
 _GIF: Final = b64decode("R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==")
+_UNKEPT: Final = (b"cache-control", b"no-store")
 _NO_KEY: Final = "No source has this write key. Set write_key, or write_keys of a source."
 
 
@@ -147,7 +148,7 @@ class TrackingApi:
         await self._intake.keep(
             sort_calls(source.name, request, self._integration_name), len(query)
         )
-        return answer(200, _GIF, (b"cache-control", b"no-store"), content_type=b"image/gif")
+        return answer(200, _GIF, _UNKEPT, content_type=b"image/gif")
 
     def _show(self, name: str, scope: Scope) -> Answer:
         """Show the settings of a source, as Segment's CDN does; SDKs begin with it."""
@@ -162,7 +163,9 @@ class TrackingApi:
             "apiHost": f"{_outermost(host)}{PREFIX.rstrip('/')}",
             "protocol": _outermost(protocol),
         }
-        return answer(200, json.dumps({**_PROJECT, "integrations": {"Segment.io": ours}}).encode())
+        settings = json.dumps({**_PROJECT, "integrations": {"Segment.io": ours}}).encode()
+        # Kept by nobody: a cache could give one visitor's forged host to all the others.
+        return answer(200, settings, _UNKEPT)
 
 
 _PROJECT: Final[dict[str, Any]] = {
