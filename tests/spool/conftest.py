@@ -71,13 +71,6 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
         yield started
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Give three servers of the test's own."""
-    with Cluster(tmp_path / "cluster") as started:
-        yield started
-
-
 @pytest.fixture(params=["sqlite", "nats", "nats-3"])
 def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
     """Give a spool that does not exist yet."""
