@@ -56,3 +56,12 @@ def test_document_keeps_everything_around_the_table() -> None:
     )
     with pytest.raises(ValueError, match="has no"):
         reliability.entered("nothing", "new\n")
+
+
+def test_run_of_some_attacks_can_be_added() -> None:
+    """The tables that are there stay before it."""
+    document = f"a\n{reliability.START}old\n{reliability.END}b\n"
+
+    assert reliability.entered(document, "new\n", add=True) == (
+        f"a\n{reliability.START}old\n\nnew\n{reliability.END}b\n"
+    )

@@ -1,14 +1,15 @@
 """The table of attacks in `docs/reliability.md`, made from the report of a run.
 
 `make soak` runs the attacks for long and then this:
-`python tests/harness/reliability.py REPORT`.
+`python tests/harness/reliability.py REPORT`. With `--add` the tables that are
+there stay, for a run of some of the attacks.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
-import sys
 from collections import defaultdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,11 +27,13 @@ START, END = "<!-- attacks -->\n", "<!-- /attacks -->\n"
 
 def main() -> None:
     """Write the table of the report that the command line names into the document."""
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    attacks = read(Path(sys.argv[1]))
-    section = f"{origin()}\n\n{table(attacks)}"
-    DOCUMENT.write_text(entered(DOCUMENT.read_text("utf-8"), section), "utf-8")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--add", action="store_true", help="keep the tables that are there")
+    options = parser.parse_args()
+    section = f"{origin()}\n\n{table(read(options.report))}"
+    document = entered(DOCUMENT.read_text("utf-8"), section, add=options.add)
+    DOCUMENT.write_text(document, "utf-8")
 
 
 def read(report: Path) -> list[Line]:
@@ -64,17 +67,18 @@ def losses(same: list[Line]) -> str:
     return lost if all(each["held"] for each in same) else f"{lost}, **failed**"
 
 
-def entered(document: str, section: str) -> str:
-    """Return *document* with *section* between its two comments.
+def entered(document: str, section: str, *, add: bool = False) -> str:
+    """Return *document* with *section* between its two comments, instead of or after what is there.
 
     Raises:
         ValueError: it lacks them.
     """
     before, _, rest = document.partition(START)
-    _, end, after = rest.partition(END)
+    there, end, after = rest.partition(END)
     if not end:
         raise ValueError(f"The document has no {START.strip()} … {END.strip()}.")
-    return f"{before}{START}{section}{END}{after}"
+    kept = f"{there}\n" if add else ""
+    return f"{before}{START}{kept}{section}{END}{after}"
 
 
 def origin() -> str:
