@@ -139,10 +139,11 @@ def sort_calls(source: str, request: Request, integration_name: str | None) -> R
         DeliveryRefused: 400, as Segment answers, if one is larger than `MAX_CALL_BYTES`.
     """
     calls, fault = request.calls, request.fault
-    if calls and max(map(len, calls)) > MAX_CALL_BYTES and fault is None:
+    largest = max(map(len, calls), default=0)
+    if largest > MAX_CALL_BYTES and fault is None:
         raise DeliveryRefused(
             400,
-            f"A call has {max(map(len, calls)):,} bytes; Segment takes {MAX_CALL_BYTES:,}. "
+            f"A call has {largest:,} bytes; Segment takes {MAX_CALL_BYTES:,}. "
             "Nothing of this request was taken.",
         )
     if len(calls) > MAX_BATCH_EVENTS:

@@ -16,6 +16,7 @@ import click
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_segment_webhook import timestamp
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.delivery import sort_events
 from tap_segment_webhook.errors import InvalidEvent, PortUnusable, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import CODES, NAMES, TYPES, read_event
@@ -29,7 +30,6 @@ from tap_segment_webhook.spool.model import Counts, KeptReject, Replay
 from tap_segment_webhook.spool.opening import open_reader, open_writer
 from tap_segment_webhook.spool.salvage import Salvaged
 from tap_segment_webhook.spool.salvage import salvage as salvage_spool
-from tap_segment_webhook.spool.store import now_ms
 from tap_segment_webhook.tap import TapSegmentWebhook
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tap_segment_webhook import timestamp
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.errors import SpoolUnusable
 from tap_segment_webhook.messages import write_lines
-from tap_segment_webhook.spool.store import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -22,6 +22,7 @@ CODES: Final = {name: name[0] for name in TYPES}
 """One letter a type, as in the Tracking API's short paths `/v1/t`, `/v1/i`."""
 
 NAMES: Final = {code: name for name, code in CODES.items()}
+"""The type of each letter."""
 
 MAX_DEPTH: Final = 100
 """Deeper nesting aborts JSON readers further on, whose limit is about 1,000 levels."""

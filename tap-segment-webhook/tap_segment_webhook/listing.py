@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tap_segment_webhook import timestamp
-from tap_segment_webhook.event import CODES, read_identity
+from tap_segment_webhook.event import NAMES, read_identity
 from tap_segment_webhook.record import encode_json
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from tap_segment_webhook.spool.engine import Reader
     from tap_segment_webhook.spool.model import Block
-
-_TYPES: Final = {code: name for name, code in CODES.items()}
 
 
 def list_ids(reader: Reader, now: int) -> Iterator[bytes]:
@@ -38,7 +36,7 @@ def list_ids(reader: Reader, now: int) -> Iterator[bytes]:
 def _lines(block: Block) -> Iterator[bytes]:
     moment = timestamp.from_ms(block.received_at)
     for code, (body, *_) in zip(block.codes, block.rows(), strict=True):
-        yield _line(message_id=read_identity(body), type=_TYPES[code], received_at=moment)
+        yield _line(message_id=read_identity(body), type=NAMES[code], received_at=moment)
 
 
 def _retained_since(moment: int) -> bytes:

@@ -6,10 +6,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.drain import Drain
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.spool.opening import open_existing, open_reader, open_writer
-from tap_segment_webhook.spool.store import now_ms
 
 if TYPE_CHECKING:
     import logging

@@ -11,6 +11,7 @@ import pytest
 from harness.commands import Commands
 from harness.receiver import Receiver
 from harness.spool import event, fill, opened
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.gaps import warnings
 from tap_segment_webhook.spool import store
 from tap_segment_webhook.spool.layout import spool_path
@@ -126,7 +127,7 @@ def test_status_and_log_tell_of_an_absence(
     tmp_path: Path, spool_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a receiver that really starts, over a spool that was left five hours ago."""
-    left = store.now_ms() - 5 * HOUR
+    left = now_ms() - 5 * HOUR
     clock(monkeypatch, left)
     fill(spool_url, [event(1, receivedAt=from_ms(left - HOUR))])
     monkeypatch.undo()

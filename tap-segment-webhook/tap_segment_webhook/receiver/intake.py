@@ -6,13 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tap_segment_webhook.receiver.body import Budget, Claim, read_body
-from tap_segment_webhook.spool.model import Counts
+from tap_segment_webhook.spool.model import Counts, Received, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tap_segment_webhook.spool.committer import Committer
-    from tap_segment_webhook.spool.model import Received
 
 _BUDGET_BODIES: Final = 4  # how many bodies of the largest size may come in at once
 _BUDGET_BYTES: Final = 64 << 20  # or this many bytes, whichever is more
@@ -26,6 +25,11 @@ class Reading(NamedTuple):
     received: Received
     fault: str | None = None
     """Why the sender is to be answered 400 although all of it is kept, or None."""
+
+    @classmethod
+    def set_aside(cls, source: str, fault: str, body: bytes) -> Reading:
+        """Keep *body* whole among the rejects, and refuse it for *fault*."""
+        return cls(Received(source, 1, [], [Reject(fault, body)]), fault)
 
 
 class Intake:

@@ -27,7 +27,7 @@ from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored
 from tap_segment_webhook.receiver.body import BodyTooLarge
 from tap_segment_webhook.receiver.credential import given_secret
 from tap_segment_webhook.receiver.intake import Intake, Reading
-from tap_segment_webhook.spool.model import Received, Reject
+from tap_segment_webhook.spool.model import Received
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -75,18 +75,18 @@ class TrackingApi:
             if method != "POST":
                 return refused(405, "Calls are posted.", (b"allow", b"POST, OPTIONS"))
             return await self._post(name, scope, receive)
-        page: Answer | None = None
-        if name.startswith(_PIXEL) and name[len(_PIXEL) :] in CALLS:
-            page = None if method != "GET" else await self._pixel(name[len(_PIXEL) :], scope)
-        elif name.startswith(_PROJECTS) and name.endswith(_SETTINGS):
-            page = None if method != "GET" else self._show(name, scope)
-        else:
+        is_pixel = name.startswith(_PIXEL) and name[len(_PIXEL) :] in CALLS
+        if not is_pixel and not (name.startswith(_PROJECTS) and name.endswith(_SETTINGS)):
             return refused(404, f"Under /v1 there are {', '.join(CALLS)}, batch and import.")
-        return page or refused(405, "This page is only read.", (b"allow", b"GET, OPTIONS"))
+        if method != "GET":
+            return refused(405, "This page is only read.", (b"allow", b"GET, OPTIONS"))
+        return (
+            await self._pixel(name[len(_PIXEL) :], scope) if is_pixel else self._show(name, scope)
+        )
 
     async def _post(self, name: str, scope: Scope, receive: Receive) -> Answer:
         headers = dict(scope["headers"])
-        read = self._skip if name == _METRICS else partial(self._read, name, headers)
+        read = _skip if name == _METRICS else partial(self._read, name, headers)
         encoding = headers.get(b"content-encoding", b"")
         try:
             counts, fault = await self._intake.take(receive, encoding, self._limit, read)
@@ -95,10 +95,6 @@ class TrackingApi:
             reason = f"The body is larger than {self._limit:,} bytes, which is what Segment takes."
             raise DeliveryRefused(400, reason) from error
         return refused(400, fault) if fault else stored(counts)
-
-    def _skip(self, _: bytes) -> Reading:
-        """Read the metrics that SDKs send about themselves: they are no events."""
-        return Reading(Received("", 0, [], []))
 
     def _read(self, name: str, headers: Mapping[bytes, bytes], body: bytes) -> Reading:
         """Read the calls in *body*, posted to *name*.
@@ -111,13 +107,12 @@ class TrackingApi:
             request = read_call(body, _KINDS[name]) if name in _KINDS else read_batch(body)
         except InvalidEvent as error:
             source = self._authenticate(shown, None)
-            return Reading(Received(source.name, 1, [], [Reject(error.reason, body)]), error.reason)
+            return Reading.set_aside(source.name, error.reason, body)
         source = self._authenticate(shown, request.write_key)
         try:
             return Reading(sort_calls(source.name, request, self._integration_name))
         except DeliveryRefused as error:
-            rejected = Received(source.name, 1, [], [Reject(error.reason, body)])
-            return Reading(rejected, error.reason)
+            return Reading.set_aside(source.name, error.reason, body)
 
     def _authenticate(self, shown: bytes | None, write_key: str | None) -> Source:
         """Return the source whose key the header or the body holds.
@@ -179,6 +174,11 @@ _PROJECT: Final[dict[str, Any]] = {
     "remotePlugins": [],
 }
 """What analytics.js asks for beside the integrations: nothing is filtered, nothing is loaded."""
+
+
+def _skip(_: bytes) -> Reading:
+    """Read the metrics that SDKs send about themselves: they are no events."""
+    return Reading(Received("", 0, [], []))
 
 
 def _outermost(forwarded: bytes) -> str:

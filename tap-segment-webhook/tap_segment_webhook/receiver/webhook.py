@@ -12,7 +12,6 @@ from tap_segment_webhook.receiver.credential import given_secret
 from tap_segment_webhook.receiver.intake import Intake, Reading
 from tap_segment_webhook.settings import DEFAULT_SOURCE
 from tap_segment_webhook.signature import same, verify
-from tap_segment_webhook.spool.model import Received, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -70,8 +69,7 @@ class Webhook:
         delivery = read_delivery(body)
         _authenticate(source, headers, delivery.signed)
         if delivery.fault is not None:
-            rejected = Received(source.name, 1, [], [Reject(delivery.fault, body)])
-            return Reading(rejected, delivery.fault)
+            return Reading.set_aside(source.name, delivery.fault, body)
         received = sort_events(source.name, delivery.elements, self._settings.integration_name)
         single = delivery.signed is body
         return Reading(

@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS replay (
 
 _POSITIONS = "SELECT name, position FROM consumer WHERE spool_id = ? ORDER BY name"
 _REPLAYS = "SELECT name, id, first, last, since, until, codes FROM replay WHERE spool_id = ?"
-_HAS_REPLAYS = "SELECT count(*) FROM sqlite_master WHERE name = 'replay'"
+_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 
 
 class Consumers:
@@ -89,7 +89,7 @@ class Consumers:
         Raises:
             SpoolUnavailable: they cannot be read now, so nothing may be pruned.
         """
-        return dict(self._read(_POSITIONS))
+        return dict(self._read("consumer", _POSITIONS))
 
     def replays(self) -> dict[str, Replay]:
         """Return what each consumer is to be given again.
@@ -97,9 +97,7 @@ class Consumers:
         Raises:
             SpoolUnavailable: it cannot be read now, so nothing may be pruned.
         """
-        if self._read(_HAS_REPLAYS, ()) in ([], [(0,)]):  # written by an older version
-            return {}
-        return {name: Replay(*rest) for name, *rest in self._read(_REPLAYS)}
+        return {name: Replay(*rest) for name, *rest in self._read("replay", _REPLAYS)}
 
     def floor(self) -> int:
         """Return the position up to which no consumer needs an event; with none known, 0.
@@ -110,16 +108,15 @@ class Consumers:
         needed = [replay.first - 1 for replay in self.replays().values()]
         return min([*self.positions().values(), *needed], default=0)
 
-    def _read(self, query: str, values: tuple[str, ...] | None = None) -> list[tuple[Any, ...]]:
+    def _read(self, table: str, query: str) -> list[tuple[Any, ...]]:
         if not self._path.exists():
             return []
         try:
             with closing(sqlite3.connect(self._path, timeout=5)) as connection:
-                # A power cut in the very first write leaves a file without a table.
-                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                # A power cut in the very first write leaves no table, an older version not all.
+                if connection.execute(_HAS_TABLE, (table,)).fetchone() is None:
                     return []
-                own = (self._spool_id,) if values is None else values
-                return connection.execute(query, own).fetchall()
+                return connection.execute(query, (self._spool_id,)).fetchall()
         except sqlite3.Error as error:
             raise SpoolUnavailable(f"{self._path} cannot be read: {error}.") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tap_segment_webhook.event import CODES, Event
+from tap_segment_webhook.event import CODES, NAMES, Event
 from tap_segment_webhook.spool.model import Block
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _LOT_BYTES: Final = 4 << 20  # one transaction's size
 _LOT_REJECTS: Final = 500
-_STREAMS: Final = {code: name for name, code in CODES.items()}
 _REQUEST: Final = CODES["delete"]
 
 
@@ -88,7 +87,7 @@ class Erasure:
         unconfirmed = requests = 0
         for block, gone, stays in hits:
             codes = dict(enumerate(block.codes, block.first_position))
-            events.update(_STREAMS[codes[position]] for position in gone)
+            events.update(NAMES[codes[position]] for position in gone)
             unconfirmed += sum(position > floor for position in gone)
             requests += stays
         return Found(events, unconfirmed, requests, rejects)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.event import DIGEST_BYTES
 from tap_segment_webhook.spool.consumers import Consumers
@@ -480,11 +481,6 @@ class Store:
                 self._connection.execute("ROLLBACK")
             self._measured_at = 0.0
             raise diagnose(error) from error
-
-
-def now_ms() -> int:
-    """Return the wall clock in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def _digests(parts: Sequence[Received]) -> list[bytes]:

@@ -12,6 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.spool.jetstream.layout import no_spool
 from tap_segment_webhook.spool.jetstream.link import START_SECONDS
 from tap_segment_webhook.spool.jetstream.state import Conflict
@@ -67,7 +68,7 @@ def establish(link: Link, state: State, names: Names) -> dict[str, Any]:
         fresh = {
             "id": str(uuid.uuid4()),
             "created": created,
-            "created_at": time.time_ns() // 1_000_000,
+            "created_at": now_ms(),
             "absences": [],
         }
         try:

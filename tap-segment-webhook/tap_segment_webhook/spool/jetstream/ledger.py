@@ -13,6 +13,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.spool.jetstream.state import Conflict
 from tap_segment_webhook.spool.model import Counts
 
@@ -48,7 +49,7 @@ class Ledger:
             books = add(_books(self._page), new)
             page = {
                 "owner": self._owner,
-                "at": time.time_ns() // 1_000_000,
+                "at": now_ms(),
                 "head": max(head, self._page["head"]),
                 "books": {source: list(counts) for source, counts in books.items()},
             }
@@ -83,7 +84,7 @@ class Ledger:
 
     def _take(self) -> bool:
         """Take a page that nobody has signed lately, or a new one; tell whether that worked."""
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         found = self._state.under(self._prefix)
         free = {
             key: entry

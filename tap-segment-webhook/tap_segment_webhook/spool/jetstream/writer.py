@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.spool.jetstream import identity
 from tap_segment_webhook.spool.jetstream.consumers import JetStreamConsumers
@@ -121,7 +122,7 @@ class JetStreamWriter:
 
     def begin_receiving(self) -> Absence | None:
         """Note that a receiver runs from now on; return the absence of all before it."""
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         with self._told():
             signs = [page["at"] for page in self._ledger.pages(seconds=_BOOK_SECONDS)]
             seen = max(*signs, self._created_at, self.stored_at, 0)
@@ -152,7 +153,7 @@ class JetStreamWriter:
         floor = self.consumers.floor()
         with self._told():
             self._look()
-            last = self._last_before(floor, time.time_ns() // 1_000_000 - retention_ms)
+            last = self._last_before(floor, now_ms() - retention_ms)
             if not last:
                 return 0
             answer = self._link.api(f"STREAM.PURGE.{self._names.events}", {"seq": last + 1})
@@ -208,7 +209,7 @@ class JetStreamWriter:
         self.books = dict(sorted(add(self.books, counts).items()))
         self.rejects += sum(outcome.rejected for outcome in counts.values())
         if head > self.head:
-            self.head, self.stored_at = head, time.time_ns() // 1_000_000
+            self.head, self.stored_at = head, now_ms()
 
     def _delete(self, stream: str, sequence: int) -> bool:
         """Delete a message and overwrite its bytes; tell whether it was there."""
