@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -136,12 +135,7 @@ class Disk:
         below.contents.set_system_call(below, b"openDirectory", ctypes.cast(self._hook, c_void_p))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert not self._paths, f"still open: {set(self._paths.values())}"
         self._below.contents.set_system_call(self._below, b"openDirectory", None)
         self._sqlite.sqlite3_vfs_unregister(ctypes.byref(self._vfs))

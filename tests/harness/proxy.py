@@ -12,7 +12,6 @@ from harness.receiver import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from harness.receiver import Receiver
     from typing_extensions import Self
@@ -47,12 +46,7 @@ class Proxy:
         self._accepting.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _shut(self._listener)
         self._accepting.join()
         for each in list(self._open):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SECOND: Final = 1_000_000_000
 _OVERHEAD_BYTES: Final = 4096  # of a message beside the event
-_NOT_FOUND: Final = 404
 _IN_USE: Final = 10058
 _UNLIMITED: Final = (None, 0, -1)
 _STATE_DEDUP_SECONDS: Final = 120
@@ -33,6 +32,8 @@ class Names:
 
     def __init__(self, stream: str) -> None:
         self.events = stream
+        self.every_event = f"{stream}.*.*"
+        """The subjects of all events."""
         self.rejects = f"{stream}_rejects"
         self.bucket = f"{stream}_state"
         self.state = f"KV_{self.bucket}"  # as NATS calls the stream of a bucket
@@ -143,7 +144,7 @@ def _configs(names: Names, location: Location) -> Iterator[dict[str, Any]]:
         **common,
         "name": names.events,
         "description": "Events of Segment, kept by tap-segment-webhook",
-        "subjects": [f"{names.events}.*.*"],
+        "subjects": [names.every_event],
         "max_bytes": location.max_bytes or -1,
         "duplicate_window": window,
     }
@@ -172,7 +173,7 @@ def _find(link: Link, name: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = link.api(f"STREAM.INFO.{name}", seconds=START_SECONDS)["config"]
     except Refused as error:
-        if error.status == _NOT_FOUND:
+        if error.is_absent:
             return None
         raise SpoolUnusable(f"The stream {name} cannot be looked at: {error}.") from error
     except Away as error:

@@ -54,6 +54,7 @@ _IN_FLIGHT: Final = 2000
 _PING_SECONDS: Final = 1  # a server that stands still is given up after three of them
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 
+_NOT_FOUND: Final = 404
 _UNAVAILABLE: Final = 503
 _IN_PROCESS: Final = 10158  # the same id was published a moment ago, and is not kept yet
 _TOO_MANY: Final = 10167  # messages wait in the server (its max_buffered_msgs, 10,000)
@@ -74,6 +75,11 @@ class Refused(Exception):
         super().__init__(error.get("description", "unknown error"))
         self.status = int(error.get("code", 0))
         self.code = int(error.get("err_code", 0))
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether what was asked for is not there."""
+        return self.status == _NOT_FOUND
 
     @property
     def is_full(self) -> bool:
@@ -184,6 +190,19 @@ class Link:
                 if error.code not in _PASSING or time.monotonic() > until:
                     raise
             time.sleep(_PAUSE_SECONDS)
+
+    def message(
+        self, stream: str, which: dict[str, Any], *, seconds: float = 0
+    ) -> dict[str, Any] | None:
+        """Return the one message of *stream* that *which* names, or None; raise as `api` does."""
+        try:
+            answer = self.api(f"STREAM.MSG.GET.{stream}", which, seconds=seconds)
+        except Refused as error:
+            if error.is_absent:
+                return None
+            raise
+        found: dict[str, Any] = answer["message"]
+        return found
 
     def publish(self, messages: Sequence[Message], seconds: float) -> list[Ack]:
         """Publish *messages* in order, and wait until all are kept.

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from tap_segment_webhook.spool.jetstream.cursor import Stored
     from tap_segment_webhook.spool.model import Location
 
-_NOT_FOUND: Final = 404
 _PAUSE_MS: Final = 20 * 60_000  # what `gaps` warns of is never less than three of them
 _BLOCK_BYTES: Final = 256 << 10
 
@@ -173,7 +172,7 @@ class JetStreamReader:
         return state
 
     def _messages(self, after: int, until: int, *, bodies: bool = True) -> Iterator[Stored]:
-        subjects = f"{self._names.events}.*.*"
+        subjects = self._names.every_event
         newest = self._get(self._names.events, last_by_subj=subjects)
         last = min(until, int(newest["seq"])) if newest else 0
         cursor = Cursor(self._link, self._names.events, subjects, bodies=bodies)
@@ -184,7 +183,7 @@ class JetStreamReader:
 
     def _retained(self) -> Counter[str]:
         """Count what is retained, by the letter of the type."""
-        body = {"subjects_filter": f"{self._names.events}.*.*"}
+        body = {"subjects_filter": self._names.every_event}
         info = self._link.api(f"STREAM.INFO.{self._names.events}", body, seconds=PATIENCE_SECONDS)
         counts: Counter[str] = Counter()
         for subject, count in (info["state"].get("subjects") or {}).items():
@@ -203,11 +202,7 @@ class JetStreamReader:
             if -span <= _PAUSE_MS or high - low <= 1:
                 return max(-span, 0)
             start, end = (self._moment(place) for place in (low, high))
-            middle = self._get(
-                self._names.events,
-                seq=(low + high) // 2,
-                next_by_subj=f"{self._names.events}.*.*",
-            )
+            middle = self._event_from((low + high) // 2)
             if middle is None or start is None or end is None:
                 return max(-span, 0)  # pruned meanwhile
             place, moment = int(middle["seq"]), to_ms(middle["time"])
@@ -218,19 +213,16 @@ class JetStreamReader:
         return 0
 
     def _moment(self, place: int) -> int | None:
-        message = self._get(self._names.events, seq=place, next_by_subj=f"{self._names.events}.*.*")
+        message = self._event_from(place)
         return None if message is None else to_ms(message["time"])
+
+    def _event_from(self, place: int) -> dict[str, Any] | None:
+        """Return the event at the position *place*, or else the next one."""
+        return self._get(self._names.events, seq=place, next_by_subj=self._names.every_event)
 
     def _get(self, stream: str, **which: Any) -> dict[str, Any] | None:
         """Return one message, or None if there is none."""
-        try:
-            answer = self._link.api(f"STREAM.MSG.GET.{stream}", which, seconds=PATIENCE_SECONDS)
-        except Refused as error:
-            if error.status == _NOT_FOUND:
-                return None
-            raise
-        message: dict[str, Any] = answer["message"]
-        return message
+        return self._link.message(stream, which, seconds=PATIENCE_SECONDS)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

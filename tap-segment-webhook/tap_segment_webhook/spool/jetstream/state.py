@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_segment_webhook.spool.jetstream.link import WRONG_LAST, Message, Refused
 
 if TYPE_CHECKING:
     from tap_segment_webhook.spool.jetstream.layout import Names
     from tap_segment_webhook.spool.jetstream.link import Link
-
-_NOT_FOUND: Final = 404
 
 
 class Conflict(Exception):
@@ -75,14 +73,8 @@ class State:
         return {key: entry for key, entry in found.items() if entry.value is not None}
 
     def _last(self, subject: str, seconds: float) -> Entry:
-        try:
-            answer = self._link.api(
-                f"STREAM.MSG.GET.{self._names.state}", {"last_by_subj": subject}, seconds=seconds
-            )
-        except Refused as error:
-            if error.status == _NOT_FOUND:
-                return Entry(None, 0)
-            raise
-        message = answer["message"]
+        message = self._link.message(self._names.state, {"last_by_subj": subject}, seconds=seconds)
+        if message is None:
+            return Entry(None, 0)
         body = base64.b64decode(message.get("data", ""))
         return Entry(json.loads(body) if body else None, message["seq"])

@@ -36,7 +36,6 @@ _BOOK_SECONDS: Final = 2.0
 _CLOSE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 1.0
 _TIDY_SECONDS: Final = 30.0
-_NOT_FOUND: Final = 404
 
 
 class JetStreamWriter:
@@ -216,19 +215,15 @@ class JetStreamWriter:
         try:
             self._link.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence}, seconds=_BOOK_SECONDS)
         except Refused as error:
-            if error.status in (_NOT_FOUND, 400, 500):
+            if error.is_absent or error.status in (400, 500):
                 return self._gone(stream, sequence)
             raise
         return True
 
     def _gone(self, stream: str, sequence: int) -> bool:
         """Return false if the message is not there, and raise if it is."""
-        try:
-            self._link.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-        except Refused as error:
-            if error.status == _NOT_FOUND:
-                return False
-            raise
+        if self._link.message(stream, {"seq": sequence}) is None:
+            return False
         raise Away("a message cannot be deleted now")
 
     def _last_before(self, floor: int, moment: int) -> int:
@@ -243,7 +238,7 @@ class JetStreamWriter:
             middle = (low + high) // 2
             message = self._link.api(
                 f"STREAM.MSG.GET.{self._names.events}",
-                {"seq": middle, "next_by_subj": f"{self._names.events}.*.*"},
+                {"seq": middle, "next_by_subj": self._names.every_event},
             )["message"]
             if to_ms(message["time"]) < moment:
                 found = min(max(int(message["seq"]), middle), high)
