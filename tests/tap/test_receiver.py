@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import deliveries, spool
+from harness.answers import counts, reason
 from harness.deliveries import Delivery, array, encode, sign, single
 from harness.receiver import HOST, SECRET, DidNotStart, Receiver
 from harness.waiting import wait_until
@@ -73,24 +74,6 @@ def books(receiver: Receiver, source: str = "default") -> dict[str, int]:
         for sample in family.samples
         if sample.name == "segment_receiver_events_total" and sample.labels["source"] == source
     }
-
-
-def counts(answer: requests.Response) -> dict[str, int]:
-    """Return the counts of a 200."""
-    assert answer.status_code == 200
-    body = answer.json()
-    assert body.pop("success") is True
-    return {name: count for name, count in body.items() if count}
-
-
-def reason(answer: requests.Response, status: int) -> str:
-    """Return why *answer* is no 200."""
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert body["success"] is False
-    assert body["code"]  # rudder-sdk-python looks for it
-    return str(body["message"])
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from harness import singer, spool
+from harness.answers import counts, reason
 from harness.receiver import Receiver
 from tap_segment_webhook.call import CALLS, MAX_BODY_BYTES, MAX_CALL_BYTES
 from tap_segment_webhook.discard import MAX_BATCH_EVENTS
@@ -65,20 +66,6 @@ def post(
     """Post *body* with the key of the default source, unless *headers* say another."""
     given = basic(f"{KEY}:") if headers is None else headers
     return receiver.post(json.dumps(body).encode(), given, path=path)
-
-
-def counts(answer: requests.Response) -> dict[str, int]:
-    """Return the counts of a 200."""
-    assert answer.status_code == 200
-    body = answer.json()
-    assert body.pop("success") is True
-    return {name: count for name, count in body.items() if count}
-
-
-def reason(answer: requests.Response, status: int) -> str:
-    """Return why *answer* is no 200."""
-    assert answer.status_code == status
-    return str(answer.json()["message"])
 
 
 def stored(receiver: Receiver) -> dict[str, tuple[str, str]]:
