@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -25,6 +25,7 @@ from tap_segment_webhook.listing import list_ids
 from tap_segment_webhook.person import People
 from tap_segment_webhook.record import to_record
 from tap_segment_webhook.settings import DEFAULT_SOURCE, Settings, closed
+from tap_segment_webhook.spool.engine import confirmed_by_all
 from tap_segment_webhook.spool.erasure import Erasure, Found
 from tap_segment_webhook.spool.model import Counts, KeptReject, Replay
 from tap_segment_webhook.spool.opening import open_reader, open_writer
@@ -33,15 +34,16 @@ from tap_segment_webhook.spool.salvage import salvage as salvage_spool
 from tap_segment_webhook.tap import TapSegmentWebhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
+    from tap_segment_webhook.event import Event
     from tap_segment_webhook.spool.engine import Reader, Writer
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-_LOAD_LINES = 1000  # events of one commit
-_LOAD_BYTES = 4 << 20
+_LOT_EVENTS = 1000  # of one commit
+_LOT_BYTES = 4 << 20
 _END_OF_TIME = 1 << 62
 
 
@@ -196,24 +198,23 @@ def list_rejects(settings: Settings, as_json: bool) -> None:  # noqa: FBT001
 @rejects.command("retry")
 @with_settings
 def retry_rejects(settings: Settings) -> None:
-    """Read the rejects again, and store those that this version can read."""
+    """Read the rejects again, and store those that this version can read.
+
+    Killed, or with exit code 1, it is to be run again: nothing is lost by it, or stored twice.
+    """
     stored = duplicate = left = 0
     with (
         _plainly(),
         closing(_open_store(settings, "rejects retry")) as store,
         closing(_open_reader(settings)) as reader,
+        _bar(reader.count_rejects(), "Retrying") as bar,
     ):
-        for reject in reader.rejects():
-            try:
-                event = read_event(reject.body)
-            except InvalidEvent:
-                left += 1
-                continue
-            if store.retry_reject(reject, event):
-                stored += 1
-            else:
-                duplicate += 1
-    click.echo(f"{stored} stored, {duplicate} duplicates, {left} are still no events.")
+        for lot, passed in _read_again(reader.rejects()):
+            new = store.retry_rejects(lot) if lot else 0
+            stored, duplicate = stored + new, duplicate + len(lot) - new
+            left += passed - len(lot)
+            bar.update(passed)
+    click.echo(f"{stored:,} stored, {duplicate:,} duplicates, {left:,} are still no events.")
 
 
 @rejects.command("purge")
@@ -383,7 +384,7 @@ def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
             if stripped := line.strip():
                 lines.append(stripped)
                 size += len(stripped)
-            if len(lines) >= _LOAD_LINES or size >= _LOAD_BYTES:
+            if len(lines) >= _LOT_EVENTS or size >= _LOT_BYTES:
                 place = raw.tell()
                 yield lines, place - done
                 lines, size, done = [], 0, place
@@ -391,10 +392,28 @@ def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
             yield lines, raw.tell() - done
 
 
+def _read_again(
+    rejects: Iterable[KeptReject],
+) -> Iterator[tuple[list[tuple[KeptReject, Event]], int]]:
+    """Yield lots of those *rejects* that are events by now, and how many each lot went through."""
+    lot: list[tuple[KeptReject, Event]] = []
+    size = passed = 0
+    for reject in rejects:
+        passed += 1
+        with suppress(InvalidEvent):
+            lot.append((reject, read_event(reject.body)))
+            size += len(reject.body)
+        if passed >= _LOT_EVENTS or size >= _LOT_BYTES:
+            yield lot, passed
+            lot, size, passed = [], 0, 0
+    if passed:
+        yield lot, passed
+
+
 def _survey(reader: Reader) -> dict[str, Any]:
     head, positions = reader.head(), reader.consumers.positions()
     replays = reader.consumers.replays()
-    floor = min(positions.values(), default=0)
+    floor = confirmed_by_all(reader.consumers)
     return {
         "spool_id": reader.spool_id,
         "head_position": head,

@@ -157,8 +157,8 @@ def test_rejects_can_become_events(spool: Spool) -> None:
         one, other = reader.rejects()
 
     with spool.writer() as writer:
-        assert writer.retry_reject(one, read_event(event(7)))
-        assert not writer.retry_reject(other, read_event(event(7)))
+        assert writer.retry_rejects([(one, read_event(event(7)))]) == 1
+        assert writer.retry_rejects([(other, read_event(event(7)))]) == 0
         assert writer.rejects == 0
 
     assert [row[0] for row in spool.rows()] == [event(7)]

@@ -551,7 +551,7 @@ def test_retried_reject_becomes_an_event_and_the_books_balance(spool_url: str) -
         store.commit([received(event(1), NO_EVENT)])
         (reject,) = reader.rejects()
 
-        assert store.retry_reject(reject, read_event(event(2)))
+        assert store.retry_rejects([(reject, read_event(event(2)))]) == 1
 
         assert store.books == {"default": Counts(received=2, stored=2)}
         assert reader.books() == store.books
@@ -567,7 +567,7 @@ def test_retried_reject_that_is_known_is_a_duplicate(spool_url: str) -> None:
         store.commit([received(event(1), NO_EVENT)])
         (reject,) = reader.rejects()
 
-        assert not store.retry_reject(reject, read_event(event(1)))
+        assert store.retry_rejects([(reject, read_event(event(1)))]) == 0
 
         assert reader.books() == {"default": Counts(received=2, stored=1, duplicate=1)}
         assert positions(spool_url) == [1]

@@ -65,6 +65,11 @@ class Consumers(Protocol):
         """Return the position up to which no consumer needs an event; with none known, 0."""
 
 
+def confirmed_by_all(consumers: Consumers) -> int:
+    """Return the position up to which every known consumer has confirmed; with none known, 0."""
+    return min(consumers.positions().values(), default=0)
+
+
 class Writer(Protocol):
     """Commits, prunes, keeps the books. Used by one thread at a time.
 
@@ -129,10 +134,12 @@ class Writer(Protocol):
         given out again.
         """
 
-    def retry_reject(self, reject: KeptReject, event: Event) -> bool:
-        """Move *reject*, now read as *event*, to the events; tell whether its id was new.
+    def retry_rejects(self, lot: Sequence[tuple[KeptReject, Event]]) -> int:
+        """Move rejects, each now read as the event beside it, to the events, durably.
 
-        Interrupted, it is in one of the two places or in both, never in none.
+        Return how many ids were new; the others are duplicates, also of one
+        another. Interrupted, each reject is in one of the two places or in
+        both, never in none; retried again, none becomes a second event.
         """
 
     def purge_rejects(self) -> int:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tap_segment_webhook.event import CODES, NAMES, Event
+from tap_segment_webhook.spool.engine import confirmed_by_all
 from tap_segment_webhook.spool.model import Block
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Erasure:
         return found
 
     def _count(self, hits: Iterator[_Hit], rejects: int) -> Found:
-        floor = min(self._reader.consumers.positions().values(), default=0)
+        floor = confirmed_by_all(self._reader.consumers)
         events: Counter[str] = Counter()
         unconfirmed = requests = 0
         for block, gone, stays in hits:

@@ -48,6 +48,7 @@ _MEASURE_SECONDS: Final = 1.0
 _PRUNE_BLOCKS: Final = 64
 _FORGET_ROWS: Final = 1000
 _ONE_STORED: Final = Counts(1, 1)
+_NO_LONGER_REJECTED: Final = Counts(received=-1, rejected=-1)  # it was received once already
 
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
@@ -58,6 +59,7 @@ _LAST_STORED: Final = (
     "SELECT ifnull((SELECT received_at FROM block ORDER BY position DESC LIMIT 1), 0)"
 )
 _LAST_SIGN: Final = "SELECT max(created_at, ifnull(probed_at, 0)) FROM spool"
+_DELETE_REJECT: Final = "DELETE FROM reject WHERE number = ?"
 
 # The usual commit as one statement, which is one transaction: the thread then waits for Python's
 # global lock once, not five times, each behind a busy event loop.
@@ -210,8 +212,14 @@ class Store:
         return outcomes
 
     def _write(
-        self, fresh: Sequence[Received], digests: list[bytes], outcomes: list[Counts]
+        self,
+        fresh: Sequence[Received],
+        digests: list[bytes],
+        outcomes: list[Counts],
+        *,
+        moved: Sequence[int] = (),
     ) -> None:
+        """Write what is new, what became of all of it, and that the rejects *moved* are gone."""
         now, mark = now_ms(), self._mark + 1
         by_source = _group(fresh, outcomes)
         blocks = list(_blocks(by_source, self.head, now))
@@ -221,13 +229,14 @@ class Store:
         recent = (mark, b"".join(digests))
         books = _add(self.books, by_source)
         touched = [(source, *books[source]) for source in by_source]
-        if len(blocks) == len(touched) == 1 and not rejects:
+        if len(blocks) == len(touched) == 1 and not rejects and not moved:
             with self._diagnosed():
                 self._connection.execute(_TAKE_IN, (*blocks[0], *recent, *touched[0][1:]))
         else:
             with self._transaction() as connection:
                 connection.executemany(_INSERT_BLOCK, blocks)
                 connection.executemany(_INSERT_REJECT, rejects)
+                connection.executemany(_DELETE_REJECT, [(number,) for number in moved])
                 connection.executemany(_INSERT_RECENT, [recent] if digests else ())
                 connection.executemany(_PUT_BOOK, touched)
         if blocks:
@@ -236,7 +245,7 @@ class Store:
             self._window.add(digests, mark)
             self._mark = mark
         self.books = books
-        self.rejects += len(rejects)
+        self.rejects += len(rejects) - len(moved)
 
     def begin_receiving(self) -> Absence | None:
         """Note that a receiver runs from now on; return the absence before it, if there was one.
@@ -306,29 +315,21 @@ class Store:
             self._forgotten_mark = self._window.oldest_mark
         return gone
 
-    def retry_reject(self, reject: KeptReject, event: Event) -> bool:
-        """Move *reject*, now read as *event*, to the events; tell whether its id was new."""
-        new = not self._window.known({event.digest})
-        book = self.books[reject.source]
-        book = book._replace(
-            rejected=book.rejected - 1,
-            stored=book.stored + new,
-            duplicate=book.duplicate + (not new),
-        )
-        mark = self._mark + 1
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM reject WHERE number = ?", (reject.number,))
-            if new:
-                block = Block.of(self.head + 1, reject.source, now_ms(), [event])
-                connection.execute(_INSERT_BLOCK, block)
-                connection.execute(_INSERT_RECENT, (mark, event.digest))
-            connection.execute(_PUT_BOOK, (reject.source, *book))
-        self.books[reject.source] = book
-        self.rejects -= 1
-        if new:
-            self.head, self._mark = self.head + 1, mark
-            self._window.add([event.digest], mark)
-        return new
+    def retry_rejects(self, lot: Sequence[tuple[KeptReject, Event]]) -> int:
+        """Move rejects, each now read as the event beside it, to the events: all or none.
+
+        Raises as `commit` does.
+        """
+        self._ensure_room()
+        known = self._window.known({event.digest for _, event in lot})
+        moved = [Received(reject.source, 1, [event], []) for reject, event in lot]
+        fresh = [_without(part, known) for part in moved]
+        outcomes = [
+            _NO_LONGER_REJECTED.plus(_count(part, new))
+            for part, new in zip(moved, fresh, strict=True)
+        ]
+        self._write(fresh, _digests(fresh), outcomes, moved=[reject.number for reject, _ in lot])
+        return sum(outcome.stored for outcome in outcomes)
 
     def purge_rejects(self) -> int:
         """Delete every reject; return how many there were."""
@@ -358,7 +359,7 @@ class Store:
         """Delete the rejects with these *numbers*; return how many there were."""
         with self._overwriting() as connection:
             deleted = connection.executemany(
-                "DELETE FROM reject WHERE number = ?", [(number,) for number in numbers]
+                _DELETE_REJECT, [(number,) for number in numbers]
             ).rowcount
         self.rejects -= max(deleted, 0)
         return max(deleted, 0)

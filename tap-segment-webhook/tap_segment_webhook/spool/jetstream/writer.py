@@ -159,16 +159,36 @@ class JetStreamWriter:
             self._looked_at = 0.0
             return int(answer["purged"])
 
-    def retry_reject(self, reject: KeptReject, event: Event) -> bool:
-        """Move *reject*, now read as *event*, to the events; tell whether its id was new."""
+    def retry_rejects(self, lot: Sequence[tuple[KeptReject, Event]]) -> int:
+        """Move rejects, each now read as the event beside it, to the events.
+
+        Only who deletes a reject counts it, so that it is counted once however
+        many writers retry it. Who ends between the two leaves the books saying
+        that it is a reject.
+        """
+        self._ensure_room()
+        unique: dict[bytes, tuple[str, Event]] = {}
+        for reject, event in lot:
+            unique.setdefault(event.digest, (reject.source, event))
         with self._told():
             before = self.head
-            (ack,) = self._link.publish([self._event(reject.source, event)], _COMMIT_SECONDS)
-            new = _is_new(ack, before)
-            change = Counts(rejected=-1, stored=int(new), duplicate=int(not new))
-            self._enter({reject.source: change}, ack.sequence if new else 0, _BOOK_SECONDS)
-            self._delete(self._names.rejects, reject.number)
-        return new
+            messages = [self._event(source, event) for source, event in unique.values()]
+            acks = self._link.publish(messages, _COMMIT_SECONDS)
+            stored = {
+                digest: ack.sequence
+                for digest, ack in zip(unique, acks, strict=True)
+                if _is_new(ack, before)
+            }
+            fresh = set(stored)
+            counts: dict[str, Counts] = {}
+            for reject, event in lot:
+                new = event.digest in fresh
+                fresh.discard(event.digest)
+                if self._delete(self._names.rejects, reject.number):
+                    change = Counts(rejected=-1, stored=int(new), duplicate=int(not new))
+                    counts = add(counts, {reject.source: change})
+            self._enter(counts, max(stored.values(), default=0), _BOOK_SECONDS)
+        return len(stored)
 
     def purge_rejects(self) -> int:
         """Delete every reject; return how many there were."""
