@@ -499,7 +499,7 @@ def _salvaged(found: Salvaged) -> str:
     if found.lost:
         lines.append("A replay in Segment brings them back; they are no duplicates to the spool.")
     if found.lost_rejects:
-        lines.append("Some rejects could not be read.")
+        lines.append("Some rejects were damaged: those are lost.")
     if not found.same:
         lines.append(
             "The books or the identity could not be read: to pipelines it is a new spool, and "
@@ -523,4 +523,5 @@ def _reject_line(reject: KeptReject) -> str:
 
 def _reject_json(reject: KeptReject) -> str:
     """Return one line; bytes that are no UTF-8 are replaced in it, and only in it."""
-    return json.dumps({**reject._asdict(), "body": reject.body.decode(errors="replace")})
+    fields = {**reject._asdict(), "body": reject.body.decode(errors="replace")}
+    return json.dumps({name: value for name, value in fields.items() if name != "checksum"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from random import Random
@@ -11,7 +12,7 @@ import pytest
 from harness import singer, spool
 from harness.attacks import ROUNDS, attack
 from harness.commands import Commands
-from harness.spool import event, fill, opened, received
+from harness.spool import balanced, event, fill, opened, received
 from tap_segment_webhook.errors import SpoolDamaged, SpoolUnusable
 from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.reader import Reader
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FLIPS = 2 * ROUNDS
 BLOCKS = 120
+REJECTS = [b"no event %d " % number * 30 for number in range(60)]
 EACH = 5
 SECRET = "not-a-real-secret"  # noqa: S105 - it is none
 
@@ -47,6 +49,7 @@ def test_flipped_bytes_are_never_emitted(
 ) -> None:
     """Wherever the file is damaged, the tap and a salvage hold what was sent, or nothing."""
     path = tmp_path / "spool.db"
+    fill(spool_url, REJECTS)
     original = path.read_bytes()
     random = Random(0)  # noqa: S311 - test data
     saved = 0
@@ -58,6 +61,9 @@ def test_flipped_bytes_are_never_emitted(
             lost = salvaged(spool_url)
             kept = dict(emitted(spool_url))
 
+            with closing(Reader(spool_url)) as reader:
+                assert {reject.body for reject in reader.rejects()} <= {*REJECTS}
+            assert balanced(spool_url).stored
             assert kept.items() <= whole.items()
             assert whole.keys() - kept.keys() == lost
             saved += len(kept)
@@ -87,8 +93,7 @@ def test_flipped_bytes_are_never_emitted(
 def test_record_of_any_content_is_refused(spool_url: str, tmp_path: Path, change: str) -> None:
     """Whatever a damaged record holds, it is recognised, passed over by a salvage, and counted."""
     fill(spool_url, [event(1)])
-    with closing(sqlite3.connect(tmp_path / "spool.db")) as connection, connection:
-        connection.execute(f"UPDATE block SET {change}")  # noqa: S608 - from the list above
+    alter(tmp_path / "spool.db", "block", change)
 
     with pytest.raises(SpoolDamaged, match="segment-receiver salvage"):
         spool.rows(spool_url)
@@ -151,6 +156,75 @@ def test_salvage_of_a_whole_spool_changes_nothing_in_it(spool_url: str, tmp_path
         (again,) = store.commit([received(event(1), event(2), b"nonsense")])
     assert again == Counts(3, duplicate=3)
     assert spool.rows(spool_url) == events
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'body = CAST(\'{"type":"track"}\' AS BLOB)',
+        "body = 'text'",
+        "reason = 'It is another one.'",
+        "reason = x'00'",
+        "source = 'other'",
+        "received_at = received_at + 1",
+        "checksum = checksum + 1",
+        "checksum = NULL, body = 7",
+    ],
+)
+def test_damaged_reject_is_neither_listed_nor_retried(
+    spool_url: str, tmp_path: Path, change: str
+) -> None:
+    """Whatever was changed in it, it is named; a salvage saves the others and their books."""
+    commands = Commands(tmp_path, spool_url=spool_url)
+    fill(spool_url, [event(1), b"first", b"second", b"third"])
+    alter(tmp_path / "spool.db", "reject", f"{change} WHERE number = 2")
+
+    listed = commands.run("rejects", "list", "--json")
+    retried = commands.refusal("rejects", "retry")
+    printed = commands.output("salvage")
+
+    assert [json.loads(line)["body"] for line in listed.stdout.splitlines()] == ["first"]
+    assert listed.exit_code == 1
+    for said in (listed.stderr, retried):
+        assert "reject 2 is not as it was written" in said
+        assert "segment-receiver salvage" in said
+    assert "those are lost" in printed
+    with opened(spool_url) as store, closing(Reader(spool_url)) as reader:
+        assert [reject.body for reject in reader.rejects()] == [b"first", b"third"]
+        assert store.books == {"default": Counts(4, stored=1, rejected=3)}
+
+
+def test_rejects_that_were_lost_may_come_again(spool_url: str, tmp_path: Path) -> None:
+    """What was saved beside them is known, events as well."""
+    bodies = [event(1), b"first", event(2), b"second", b"third", event(3)]
+    with opened(spool_url) as store:
+        for body in bodies:
+            store.commit([received(body)])
+    alter(tmp_path / "spool.db", "reject", "body = x'' WHERE number = 2")
+    salvage(spool_url, 0)
+
+    with opened(spool_url) as store:
+        again = store.commit([received(*bodies)])
+
+    assert again == [Counts(6, duplicate=5, rejected=1)]
+
+
+@pytest.mark.parametrize("figure", ["received", "stored", "duplicate", "filtered", "rejected"])
+def test_books_that_do_not_add_up_are_refused(spool_url: str, tmp_path: Path, figure: str) -> None:
+    """One figure that was changed contradicts the others; a salvage counts anew."""
+    fill(spool_url, [event(1), event(2), b"nonsense"])
+    alter(tmp_path / "spool.db", "book", f"{figure} = {figure} + 4096")
+
+    run = tap(spool_url)
+    with pytest.raises(SpoolUnusable, match="do not add up"), opened(spool_url):
+        pass
+    result = salvage(spool_url, 0)
+
+    assert (run.code, run.positions) == (1, [])
+    assert "do not add up" in run.log
+    assert (result.events, result.rejects, result.same) == (2, 1, False)
+    with opened(spool_url) as store:
+        assert store.books == {"default": Counts(3, stored=2, rejected=1)}
 
 
 def test_salvage_takes_what_is_still_in_the_log(spool_url: str, tmp_path: Path) -> None:
@@ -333,6 +407,12 @@ def clear(folder: Path) -> None:
     """Remove the spool in *folder*, and what was kept of it."""
     for path in folder.glob("spool.db*"):
         path.unlink()
+
+
+def alter(path: Path, table: str, change: str) -> None:
+    """Change rows of the spool at *path* behind everybody's back."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {change}")  # noqa: S608 - from the tests above
 
 
 def flip(path: Path, old: bytes, new: bytes) -> None:

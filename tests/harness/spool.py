@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import deliveries
 from tap_segment_webhook.delivery import sort_events
+from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.reader import Reader
 from tap_segment_webhook.spool.store import Store
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tap_segment_webhook.event import Row
-    from tap_segment_webhook.spool.model import Counts, Received
+    from tap_segment_webhook.spool.model import Received
 
 WINDOW = 10_000
 
@@ -51,6 +52,14 @@ def fill(url: str, bodies: Iterable[bytes], *, source: str = "default") -> Count
     """Commit *bodies* as one delivery; return what became of them."""
     with opened(url) as store:
         return store.commit([received(*bodies, source=source)])[0]
+
+
+def balanced(url: str) -> Counts:
+    """Return what the books of the spool at *url* say altogether, and see that they add up."""
+    with closing(Reader(url)) as reader:
+        total = Counts(*map(sum, zip(*reader.books().values(), strict=True)))
+    assert total.received == total.stored + total.duplicate + total.filtered + total.rejected
+    return total
 
 
 def rows(url: str, *, after: int = 0) -> list[Row]:

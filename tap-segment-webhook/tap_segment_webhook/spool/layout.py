@@ -20,11 +20,12 @@ from urllib.parse import quote
 
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Kept in the file's `user_version`; a newer one is refused before any change.
 
-Format 1 had no `block.checksum`. It is read as it is, and becomes format 2
-when it is opened for writing; its blocks stay without a checksum.
+Format 1 had no `block.checksum`, formats 1 and 2 no `reject.checksum`. They are
+read as they are, and become format 3 when they are opened for writing; what
+they hold stays without a checksum.
 """
 
 _APPLICATION_ID: Final = 0x5E67_E277  # tells a spool from any other SQLite file
@@ -49,7 +50,8 @@ CREATE TABLE reject (
     source TEXT NOT NULL,
     received_at INTEGER NOT NULL,
     reason TEXT NOT NULL,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    checksum INTEGER
 );
 CREATE TABLE recent (mark INTEGER PRIMARY KEY, digests BLOB NOT NULL);
 CREATE TABLE book (
@@ -67,7 +69,11 @@ _ABSENCES: Final = """
 CREATE TABLE IF NOT EXISTS absence (since INTEGER NOT NULL, until INTEGER NOT NULL)
 """
 
-_FROM_1_TO_2: Final = "ALTER TABLE block ADD COLUMN checksum INTEGER;"
+_UPGRADES: Final = (
+    "ALTER TABLE block ADD COLUMN checksum INTEGER;",
+    "ALTER TABLE reject ADD COLUMN checksum INTEGER;",
+)
+"""From each format to the next, beginning with the first."""
 
 
 def spool_path(url: str) -> Path:
@@ -118,7 +124,7 @@ def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
         if found == 0:
             connection.execute("PRAGMA journal_mode = WAL")
         if found < FORMAT:
-            tables = _FROM_1_TO_2 if found else _TABLES
+            tables = "".join(_UPGRADES[found - 1 :]) if found else _TABLES
             connection.executescript(
                 f"BEGIN IMMEDIATE; {tables} PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT}; COMMIT;"
@@ -182,9 +188,18 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
 
 def block_columns(connection: sqlite3.Connection) -> str:
     """Return what to select of `block`, in the order of `model.Block`, in any format."""
+    return f"position, source, received_at, codes, lengths, body, {_checksum(connection, 2)}"
+
+
+def reject_columns(connection: sqlite3.Connection) -> str:
+    """Return what to select of `reject`, in the order of `model.KeptReject`, in any format."""
+    return f"number, source, received_at, reason, body, {_checksum(connection, 3)}"
+
+
+def _checksum(connection: sqlite3.Connection, since: int) -> str:
+    """Return what to select for a checksum that there is *since* that format."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    checksum = "checksum" if version > 1 else "NULL"
-    return f"position, source, received_at, codes, lengths, body, {checksum}"
+    return "checksum" if version >= since else "NULL"
 
 
 def is_damage(error: sqlite3.Error) -> bool:

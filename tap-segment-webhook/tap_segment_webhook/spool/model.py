@@ -51,6 +51,13 @@ class Counts(NamedTuple):
     filtered: int = 0
     rejected: int = 0
 
+    @property
+    def add_up(self) -> bool:
+        """Whether they do; where not, something else than the receiver has changed them."""
+        if any(type(figure) is not int for figure in self):
+            return False  # a damaged record may hold anything
+        return self.received == self.stored + self.duplicate + self.filtered + self.rejected
+
     def plus(self, other: Counts) -> Counts:
         """Return the sum of both, figure by figure."""
         return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
@@ -179,6 +186,26 @@ class KeptReject(NamedTuple):
     received_at: int
     reason: str
     body: bytes
+    checksum: int | None = None
+    """The CRC-32 of all the rest but the number; None where nobody has computed one."""
+
+    @classmethod
+    def of(cls, source: str, received_at: int, reject: Reject) -> KeptReject:
+        """Make what is kept of *reject*; it has the number 0 until it is stored."""
+        kept = cls(0, source, received_at, *reject)
+        return kept._replace(checksum=kept.computed())
+
+    def computed(self) -> int:
+        """Return what `checksum` has to be."""
+        head = f"{self.received_at} {self.source} {self.reason}"
+        return crc32(self.body, crc32(head.encode()))
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether it is what was written, as far as its checksum or its types can tell."""
+        if [type(self.source), type(self.reason), type(self.body)] != [str, str, bytes]:
+            return False  # a damaged record may hold anything
+        return self.checksum is None or self.checksum == self.computed()
 
 
 class Signs(NamedTuple):

@@ -16,6 +16,7 @@ from tap_segment_webhook.spool.layout import (
     block_columns,
     is_damage,
     open_for_reading,
+    reject_columns,
     spool_path,
 )
 from tap_segment_webhook.spool.model import (
@@ -56,6 +57,7 @@ class Reader:
         try:
             with self._told():
                 self._block_columns = block_columns(self._connection)
+                self._reject_columns = reject_columns(self._connection)
                 (self.spool_id,) = self._connection.execute("SELECT id FROM spool").fetchone()
         except TypeError as error:
             self._connection.close()
@@ -71,9 +73,7 @@ class Reader:
 
     def head(self) -> int:
         """Return the last position given out, 0 if none ever was."""
-        with self._told():
-            (head,) = self._connection.execute("SELECT ifnull(sum(stored), 0) FROM book").fetchone()
-        return int(head)
+        return sum(counts.stored for counts in self.books().values())
 
     def oldest(self) -> int | None:
         """Return the lowest position still retained, or None."""
@@ -143,7 +143,12 @@ class Reader:
         """Return the counts of every source since the spool was created."""
         with self._told():
             rows = self._connection.execute("SELECT * FROM book ORDER BY source").fetchall()
-        return {source: Counts(*counts) for source, *counts in rows}
+        books = {source: Counts(*counts) for source, *counts in rows}
+        if not all(counts.add_up for counts in books.values()):
+            raise SpoolDamaged(
+                f"The spool {self._path} is damaged: its books do not add up. {SALVAGE}"
+            )
+        return books
 
     def signs(self) -> Signs:
         """Return the traces that the receiver and its visitors have left."""
@@ -158,17 +163,28 @@ class Reader:
         return Signs(max(last_sign, last_event or 0), last_event, pause, absences)
 
     def rejects(self) -> Iterator[KeptReject]:
-        """Yield the kept rejects, oldest first."""
+        """Yield the kept rejects, oldest first.
+
+        Raises:
+            SpoolDamaged: the next one is not what was written.
+        """
         number = 0
+        query = (
+            f"SELECT {self._reject_columns} FROM reject"  # noqa: S608 - a constant of ours
+            " WHERE number > ? ORDER BY number LIMIT 1"
+        )
         while True:
             with self._told(f" after reject {number}"):
-                row = self._connection.execute(
-                    "SELECT * FROM reject WHERE number > ? ORDER BY number LIMIT 1", (number,)
-                ).fetchone()
+                row = self._connection.execute(query, (number,)).fetchone()
             if row is None:
                 return
             reject = KeptReject(*row)
             number = reject.number
+            if not reject.is_intact:
+                raise SpoolDamaged(
+                    f"The spool {self._path} is damaged: reject {number} is not as it was written. "
+                    f"It is not passed on. {SALVAGE}"
+                )
             yield reject
 
     def count_rejects(self) -> int:

@@ -22,10 +22,11 @@ from tap_segment_webhook.spool.layout import (
     block_columns,
     open_for_reading,
     open_for_writing,
+    reject_columns,
     spool_path,
 )
 from tap_segment_webhook.spool.lock import Lock
-from tap_segment_webhook.spool.model import Block, Counts, Reject
+from tap_segment_webhook.spool.model import Block, Counts, KeptReject, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 _LOT_BYTES: Final = 4 << 20  # one transaction's size
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_REJECT: Final = "INSERT INTO reject VALUES (?, ?, ?, ?, ?, ?)"
 _UNKNOWN: Final = "(unknown)"  # the source of events of which only the positions are known
 
 
@@ -148,6 +150,7 @@ class _Rescue:
             identity, _ = self._rows("SELECT id, created_at, probed_at FROM spool")
             rows, books_are_whole = self._rows("SELECT * FROM book")
             books = {source: Counts(*rest) for source, *rest in rows}
+            books_are_whole = books_are_whole and all(book.add_up for book in books.values())
             self._recent = _Recent(self._rows("SELECT * FROM recent ORDER BY mark")[0])
             head = sum(counts.stored for counts in books.values()) if books_are_whole else 0
             last = self._copy_blocks(self._end(head))
@@ -185,8 +188,10 @@ class _Rescue:
         """Copy every block that is as it was written; return the last position saved."""
         last, size, is_damaged = 0, 0, False
         lot: list[Block] = []
-        for block in self._blocks(end):
-            if block is None or not block.is_intact or block.first_position <= last:
+        columns = block_columns(self._source)
+        for row in self._each(f"SELECT {columns} FROM block WHERE position ", end):  # noqa: S608 - constants of ours
+            block = row and Block(*row)
+            if not block or not block.is_intact or block.first_position <= last:
                 is_damaged = True
                 continue
             if is_damaged:
@@ -212,38 +217,50 @@ class _Rescue:
             self._lost.append(Lost(first, last))
             self._recent.lose()
 
-    def _blocks(self, end: int) -> Iterator[Block | None]:
-        """Yield the blocks that can be read up to the position *end*; None where one cannot."""
-        query = f"SELECT {block_columns(self._source)} FROM block WHERE position "  # noqa: S608 - a constant of ours
-        position = 0
-        while position < end:
+    def _each(self, query: str, end: int) -> Iterator[Any]:
+        """Yield the rows that can be read up to the one numbered *end*; None where one cannot.
+
+        The *query* ends with their number, which is also the first that it selects.
+        """
+        number = 0
+        while number < end:
             try:
-                row = self._source.execute(
-                    query + "> ? ORDER BY position LIMIT 1", (position,)
-                ).fetchone()
+                row = self._source.execute(query + "> ? ORDER BY 1 LIMIT 1", (number,)).fetchone()
             except sqlite3.DatabaseError:
                 yield None
-                row = self._next_readable(query + "= ?", position, end)
+                row = self._next_readable(query + "= ?", number, end)
             if row is None:
                 return
-            position = row[0]
-            yield Block(*row)
+            number = row[0]
+            yield row
 
-    def _next_readable(self, query: str, position: int, end: int) -> Any:
-        """Ask for each position after *position* by itself, some microseconds each."""
-        for each in range(position + 1, end + 1):
+    def _next_readable(self, query: str, number: int, end: int) -> Any:
+        """Ask for each row after *number* by itself, some microseconds each."""
+        for each in range(number + 1, end + 1):
             with suppress(sqlite3.DatabaseError):
                 if row := self._source.execute(query, (each,)).fetchone():
                     return row
         return None
 
     def _copy_rejects(self) -> bool:
-        """Copy the rejects that can be read; tell whether those were all."""
-        rows, are_all = self._rows("SELECT * FROM reject ORDER BY number")
-        self._write("INSERT INTO reject VALUES (?, ?, ?, ?, ?)", rows)
-        for _, source, _, reason, body in rows:
-            self._rejected[source] += 1
-            self._recent.keep(Reject(reason, body).digest)
+        """Copy every reject that is as it was written; tell whether those were all."""
+        found, are_all = self._rows("SELECT ifnull(max(number), 0) FROM reject")
+        if not are_all:
+            found, _ = self._rows("SELECT number FROM reject ORDER BY number")
+        end = found[-1][0] if found else 0
+        lot: list[KeptReject] = []
+        columns = reject_columns(self._source)
+        self._recent.begin_again()
+        for row in self._each(f"SELECT {columns} FROM reject WHERE number ", end):  # noqa: S608 - constants of ours
+            reject = row and KeptReject(*row)
+            if not reject or not reject.is_intact:
+                are_all = False
+                self._recent.lose()
+                continue
+            self._rejected[reject.source] += 1
+            self._recent.pass_by(Reject(reject.reason, reject.body).digest)
+            lot.append(reject)
+        self._write(_INSERT_REJECT, lot)
         return are_all
 
     def _rows(self, query: str) -> tuple[list[Any], bool]:
@@ -298,6 +315,11 @@ class _Recent:
             self._doubtful[-1] = (self._doubtful[-1][0], mark)
             self._is_losing = False
         self._last = mark
+
+    def begin_again(self) -> None:
+        """Go through them once more, in the order of something else."""
+        self._last = 0
+        self._is_losing = False
 
     def lose(self) -> None:
         """Forget what lies between the last one that was saved and the next one that will be."""

@@ -51,7 +51,7 @@ _ONE_STORED: Final = Counts(1, 1)
 _NO_LONGER_REJECTED: Final = Counts(received=-1, rejected=-1)  # it was received once already
 
 _INSERT_BLOCK: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)"
-_INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?)"
+_INSERT_REJECT: Final = "INSERT INTO reject VALUES (NULL, ?, ?, ?, ?, ?)"
 _INSERT_RECENT: Final = "INSERT INTO recent VALUES (?, ?)"
 _PUT_BOOK: Final = "INSERT OR REPLACE INTO book VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -126,6 +126,11 @@ class Store:
             self._connection.executescript(_INTAKE)
             (self.spool_id,) = execute("SELECT id FROM spool").fetchone()
             self.books = {source: Counts(*rest) for source, *rest in execute("SELECT * FROM book")}
+            if not all(counts.add_up for counts in self.books.values()):
+                raise SpoolUnusable(
+                    f"The books of the spool {self._path} do not add up: another program changed "
+                    f"them, or the disk did. {SALVAGE}"
+                )
             self.head = sum(counts.stored for counts in self.books.values())
             (last,) = execute("SELECT ifnull(max(position), 0) FROM block").fetchone()
             (self.stored_at,) = execute(_LAST_STORED).fetchone()
@@ -224,7 +229,7 @@ class Store:
         by_source = _group(fresh, outcomes)
         blocks = list(_blocks(by_source, self.head, now))
         rejects = [
-            (part.source, now, item.reason, item.body) for part in fresh for item in part.rejects
+            KeptReject.of(part.source, now, item)[1:] for part in fresh for item in part.rejects
         ]
         recent = (mark, b"".join(digests))
         books = _add(self.books, by_source)
