@@ -15,7 +15,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from harness.postgres import postgres
+from harness.process import end, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +33,6 @@ PROGRAMS = Path(sys.executable).parent
 HOST = "127.0.0.1"
 SECRET = "not-a-real-secret"  # noqa: S105
 KEY = "not-a-real-key"
-START_SECONDS = 30
-STOP_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -159,29 +157,10 @@ def _process(command: Sequence[str], folder: Path, port: int, database: str = ""
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait_until_ready(process, port, log)
+        wait_until_ready(process, lambda: _is_healthy(port), log)
         yield process.pid
     finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop *process* with SIGTERM; kill it, and raise, if it does not obey."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _is_healthy(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"The receiver does not start. Its log:\n{log.read_text('utf-8')}")
-        time.sleep(0.05)
+        end(process, signal.SIGTERM)
 
 
 def _is_healthy(port: int) -> bool:

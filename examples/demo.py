@@ -34,8 +34,8 @@ from harness.meltano import Meltano, MeltanoFailed
 from harness.pipeline import STREAMS, Pipeline
 from harness.pipeline import deliver as forward
 from harness.postgres import postgres
-from harness.receiver import ANSWER_SECONDS, PROGRAMS, SECRET, DidNotStart, Receiver
-from harness.segment import DidNotStart as SegmentDidNotStart
+from harness.process import DidNotStart
+from harness.receiver import ANSWER_SECONDS, PROGRAMS, SECRET, Receiver
 from harness.segment import Segment
 from harness.way_back import CALLS, arrived, books, forwarded, returned
 
@@ -56,10 +56,7 @@ SDK_CALLS = 120
 WRITE_KEY = "a-key-of-the-demo"
 LOG_LINES = 40
 WIDTH = 78
-FAILURES = (
-    *(MeltanoFailed, NotInstalled, DidNotStart, SegmentDidNotStart),
-    requests.RequestException,
-)
+FAILURES = (MeltanoFailed, NotInstalled, DidNotStart, requests.RequestException)
 MISSING = re.compile(r"^  \S+Z  \S+  (\S+)$", re.MULTILINE)  # a line of `reconcile`
 
 NEXT = """\

@@ -23,7 +23,7 @@ def test_the_tests_of_a_pipeline_pass_elsewhere(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLE, tmp_path / "ci", ignore=shutil.ignore_patterns("__pycache__"))
     variables = {
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
-        "STAND_IN": f"{sys.executable} {REPOSITORY / 'tests' / 'harness' / 'segment.py'}",
+        "STAND_IN": f"{sys.executable} {REPOSITORY / 'tests' / 'harness' / 'stand_in.py'}",
     }
 
     done = subprocess.run(

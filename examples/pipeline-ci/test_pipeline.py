@@ -23,7 +23,7 @@ PIPELINE = ["target-segment-api", "--config=ENV", "--input", str(HERE / "orders.
 ORDERS = 3
 
 CLONE = HERE.parents[1]
-STAND_IN = os.environ.get("STAND_IN", f"{sys.executable} {CLONE}/tests/harness/segment.py")
+STAND_IN = os.environ.get("STAND_IN", f"{sys.executable} {CLONE}/tests/harness/stand_in.py")
 KEY = "write-key-of-the-ci"
 
 

@@ -21,6 +21,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from harness.process import end
 from harness.receiver import HOST
 from harness.waiting import PATIENCE_SECONDS
 
@@ -39,7 +40,6 @@ LANGUAGE = "pt-BR"
 
 _TYPES = {".html": "text/html", ".js": "text/javascript"}
 _CONSOLE = re.compile(r":(?:INFO|WARNING|ERROR):CONSOLE:\d+\] (.*), source: ", re.DOTALL)
-_STOP_SECONDS = 30
 _OPTIONS = (
     "--headless=new",
     "--disable-background-networking",
@@ -154,13 +154,11 @@ def visiting(url: str, folder: Path) -> Iterator[Visit]:
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # after SIGTERM its network log may lack the end
     try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
+        end(process, signal.SIGINT)  # after SIGTERM its network log may lack the end
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 class Website:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from harness.process import end
 from harness.receiver import PROGRAMS
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ JOBS = {
 }
 RUN_SECONDS = 180
 INSTALL_SECONDS = 600
-STOP_SECONDS = 30
 
 _OTHERS = ("MELTANO_", "TAP_", "TARGET_")
 # Images for containers often set it; each of the many programs would be compiled anew then.
@@ -135,14 +135,9 @@ def plugin(process: subprocess.Popen[str], name: str) -> psutil.Process | None:
 
 def _stop(process: subprocess.Popen[str]) -> None:
     """Ask *process* to stop, then kill what is left of it and of its plugins."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        end(process, signal.SIGTERM)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
     assert process.stdout is not None
     process.stdout.close()

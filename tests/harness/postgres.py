@@ -14,20 +14,20 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from harness.process import end, tail, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HOST = "127.0.0.1"
-START_SECONDS = 60
-STOP_SECONDS = 30
-POLL_SECONDS = 0.01
+LOG = "server.log"
 
 DURABLE = ("fsync=on", "synchronous_commit=on")
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -95,10 +95,10 @@ def postgres(*, durable: bool = False) -> Iterator[Server]:
         port = _reserve_port()
         process = _start(programs, folder, account, port, DURABLE if durable else FAST)
         try:
-            _wait_until_ready(process, folder)
+            wait_until_ready(process, partial(_is_ready, folder), folder / LOG)
             yield Server(HOST, port)
         finally:
-            _stop(process)
+            end(process, signal.SIGINT)  # without waiting for its clients
 
 
 def _account() -> Account:
@@ -182,7 +182,7 @@ def _create_cluster(programs: Path, folder: Path, account: Account) -> None:
     finished = _run(command, account, cwd=folder)
     if finished.returncode != 0:
         raise RuntimeError(
-            f"initdb ended with {finished.returncode}. Its last words:\n{_tail(finished.stdout)}"
+            f"initdb ended with {finished.returncode}. Its last words:\n{tail(finished.stdout)}"
         )
 
 
@@ -209,7 +209,7 @@ def _start(
     command = [str(programs / "postgres"), "-D", str(folder / "data")]
     for setting in (*_place(port), *settings):
         command += ["-c", setting]
-    with (folder / "server.log").open("wb") as log:
+    with (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             command,
             cwd=folder,
@@ -232,38 +232,17 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C"}  # any other may be unknown here, and macOS insists on one
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Return once the server accepts connections.
+def _is_ready(folder: Path) -> bool:
+    """Tell whether the server accepts connections.
 
     Its own status file is asked, as `pg_ctl` does, and not the port: that could
     be answered by another server.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while not _is_ready(folder / "data" / "postmaster.pid"):
-        if process.poll() is not None:
-            raise RuntimeError(f"postgres ended with {process.returncode}. {_log_tail(folder)}")
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"postgres accepts no connection after {START_SECONDS} s. {_log_tail(folder)}"
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _is_ready(status: Path) -> bool:
     try:
-        return status.read_text("utf-8").rstrip().endswith("\nready")
+        status = (folder / "data" / "postmaster.pid").read_text("utf-8")
     except FileNotFoundError:
         return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the server without waiting for its clients; kill it if it does not obey."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    return status.rstrip().endswith("\nready")
 
 
 def _run(
@@ -283,12 +262,3 @@ def _run(
         group=account.group,
         extra_groups=account.groups,
     )
-
-
-def _log_tail(folder: Path) -> str:
-    log = (folder / "server.log").read_text("utf-8", errors="replace")
-    return f"Its log ends with:\n{_tail(log)}"
-
-
-def _tail(text: str, lines: int = 20) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:])

@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import re
-import signal
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from harness.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.deliveries import Delivery
-    from typing_extensions import Self
 
 HOST = "127.0.0.1"
 PROGRAMS = Path(sys.executable).parent
 SECRET = "not-a-real-secret"  # noqa: S105
-START_SECONDS = 60
-STOP_SECONDS = 60
 ANSWER_SECONDS = 60
 PREFIX = "TAP_SEGMENT_WEBHOOK_"
+_PLUGINS = ("TAP_", "TARGET_")
 
-_LISTENING = re.compile(r"Listening on http://[^ ]+:(\d+)/webhook")
-
-
-class DidNotStart(Exception):
-    """The receiver does not listen; the message is what it said."""
+_LISTENING = r"Listening on http://[^ ]+:(\d+)/webhook"
 
 
-class Receiver:
+class Receiver(Process):
     """A `segment-receiver serve` on a spool in *folder*, running inside a `with` block.
 
     Its settings are those of one source that signs with `SECRET`, on a free
@@ -65,60 +55,13 @@ class Receiver:
         self.settings = {name: value for name, value in given.items() if value is not None}
         self.spool_url: str = self.settings["spool_url"]
         self.config.write_text(json.dumps(self.settings), "utf-8")
-        self._process: subprocess.Popen[str] | None = None
-        self._lines: list[str] = []
-        self._variables = dict(variables or {})
         self._prefix = prefix
+        super().__init__(folder / "receiver.log", _LISTENING, environment(**(variables or {})))
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self.stop()
-
-    def start(self) -> None:
-        """Start it, and return once it listens.
-
-        Raises:
-            DidNotStart: it ended instead, or did not listen in time.
-        """
-        assert self._process is None
-        self._process = subprocess.Popen(
-            [
-                *self._prefix,
-                str(PROGRAMS / "segment-receiver"),
-                "serve",
-                "--config",
-                str(self.config),
-            ],
-            env=environment(**self._variables),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._listener = threading.Thread(target=self._listen, args=(self._process, ports))
-        port = None
-        try:
-            self._listener.start()
-            with suppress(queue.Empty):
-                port = ports.get(timeout=START_SECONDS)
-        finally:
-            if port is None:
-                self.kill()  # also if we are interrupted: no `with` block will end it then
-        if port is None:
-            raise DidNotStart(self.log)
-        self.port = port
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None
-        return self._process.pid
+    def words(self) -> list[str]:
+        """Return the command that starts it."""
+        program = str(PROGRAMS / "segment-receiver")
+        return [*self._prefix, program, "serve", "--config", str(self.config)]
 
     @property
     def url(self) -> str:
@@ -129,11 +72,6 @@ class Receiver:
     def base_url(self) -> str:
         """The address without a path."""
         return f"http://{HOST}:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """Everything it has written to stderr, over all its starts."""
-        return "".join(self._lines)
 
     def post(
         self,
@@ -176,60 +114,12 @@ class Receiver:
             timeout=ANSWER_SECONDS,
         ).stdout
 
-    def memory_peak(self) -> int:
-        """Return the most memory it ever had, in bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text("utf-8")
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert match
-        return int(match[1]) * 1024
-
     def open_files(self) -> int:
         """Return how many files and connections it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
-    def signal(self, number: int) -> None:
-        """Send it the signal *number*, and do not wait."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Kill it (`kill -9`), and return once it is gone."""
-        self.signal(signal.SIGKILL)
-        self._end()
-
-    def stop(self) -> int:
-        """Ask it to stop (SIGTERM); return its exit code."""
-        self.signal(signal.SIGTERM)
-        return self._end()
-
-    def wait(self) -> int:
-        """Wait until it ends by itself; return its exit code."""
-        return self._end()
-
-    def _end(self) -> int:
-        assert self._process is not None
-        process, self._process = self._process, None
-        try:
-            return process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-        finally:
-            self._listener.join()
-            assert process.stderr is not None
-            process.stderr.close()
-
-    def _listen(self, process: subprocess.Popen[str], ports: queue.SimpleQueue[int | None]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._lines.append(line)
-            if match := _LISTENING.search(line):
-                ports.put(int(match[1]))
-        ports.put(None)
-
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without the plugin's own variables, and with *more*."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    """Return this process's environment without the variables of plugins, and with *more*."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PLUGINS)}
     return kept | more

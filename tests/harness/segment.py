@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import json
-import queue
-import re
-import signal
-import subprocess
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from harness.process import Process
 from requests import Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Self
-
 HOST = "127.0.0.1"
 KEY = "not-a-real-write-key-of-a-source"
-START_SECONDS = 60
-STOP_SECONDS = 60
 ANSWER_SECONDS = 60
 
-_LISTENING = re.compile(r"Listening on http://[^ ]+:(\d+)/v1")
+_LISTENING = r"Listening on http://[^ ]+:(\d+)/v1"
+PROGRAM = Path(__file__).with_name("stand_in.py")
 
 Json = dict[str, Any]
 
 
-class DidNotStart(Exception):
-    """The stand-in ended before it listened; the message is what it said."""
-
-
-class Segment:
+class Segment(Process):
     """The stand-in for Segment's Tracking API, running inside a `with` block.
 
     It knows the sources of *write_keys*. Started again, it has the same port,
@@ -55,7 +43,7 @@ class Segment:
         port: int = 0,
         arguments: Sequence[str] = (),
     ) -> None:
-        self.port = port
+        super().__init__(folder / "segment.log", _LISTENING, port=port)
         self.journal = folder / "accepted.jsonl"
         self._options = [
             *(word for key in write_keys for word in ("--write-key", key)),
@@ -64,51 +52,10 @@ class Segment:
             *([f"--journal={self.journal}"] if journal else []),
             *arguments,
         ]
-        self._process: subprocess.Popen[str] | None = None
-        self._lines: list[str] = []
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self.stop()
-
-    def start(self) -> None:
-        """Start it, and return once it listens.
-
-        Raises:
-            DidNotStart: it ended instead, or did not listen in time.
-        """
-        assert self._process is None
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, f"--port={self.port}", *self._options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._listener = threading.Thread(target=self._listen, args=(self._process, ports))
-        port = None
-        try:
-            self._listener.start()
-            with suppress(queue.Empty):
-                port = ports.get(timeout=START_SECONDS)
-        finally:
-            if port is None:
-                self.kill()  # also if we are interrupted: no `with` block will end it then
-        if port is None:
-            raise DidNotStart(self.log)
-        self.port = port
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None
-        return self._process.pid
+    def words(self) -> list[str | Path]:
+        """Return the command that starts it."""
+        return [sys.executable, PROGRAM, f"--port={self.port}", *self._options]
 
     @property
     def endpoint(self) -> str:
@@ -119,11 +66,6 @@ class Segment:
     def base_url(self) -> str:
         """The address without a path."""
         return f"http://{HOST}:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """Everything it has written to stderr, over all its starts."""
-        return "".join(self._lines)
 
     def moods(self, *rules: Json) -> None:
         """Put it in the mood of *rules* from now on; without any, in none."""
@@ -162,25 +104,6 @@ class Segment:
         """Return the lines of a *page* as they are, which keep the digits of numbers."""
         return self._ask("GET", page).content.splitlines()
 
-    def signal(self, number: int) -> None:
-        """Send it the signal *number*, and do not wait."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Kill it (`kill -9`), and return once it is gone."""
-        self.signal(signal.SIGKILL)
-        self._end()
-
-    def stop(self) -> int:
-        """Ask it to stop (SIGTERM); return its exit code."""
-        self.signal(signal.SIGTERM)
-        return self._end()
-
-    def wait(self) -> int:
-        """Wait until it ends by itself; return its exit code."""
-        return self._end()
-
     def _ask(self, method: str, page: str, body: object = None) -> Response:
         url = f"{self.base_url}/stand-in/{page}".rstrip("/")
         answer = requests.request(method, url, data=json.dumps(body), timeout=ANSWER_SECONDS)
@@ -189,32 +112,3 @@ class Segment:
 
     def _lines_of(self, page: str) -> list[Json]:
         return [json.loads(line) for line in self.lines(page)]
-
-    def _end(self) -> int:
-        assert self._process is not None
-        process, self._process = self._process, None
-        try:
-            return process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-        finally:
-            self._listener.join()
-            assert process.stderr is not None
-            process.stderr.close()
-
-    def _listen(self, process: subprocess.Popen[str], ports: queue.SimpleQueue[int | None]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._lines.append(line)
-            if match := _LISTENING.search(line):
-                ports.put(int(match[1]))
-        ports.put(None)
-
-
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[1])
-    from harness.segment_server import main
-
-    main()

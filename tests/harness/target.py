@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 import signal
 import subprocess
 import threading
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from click.testing import CliRunner
 from harness import messages
-from harness.receiver import PROGRAMS
+from harness.process import memory_peak
+from harness.receiver import PROGRAMS, environment
 from harness.segment import KEY
 from harness.waiting import wait_until
 from target_segment_api.target import TargetSegmentApi
@@ -217,10 +216,7 @@ class Running:
 
     def memory_peak(self) -> int:
         """Return the most memory it ever had, in bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text("utf-8")
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert match
-        return int(match[1]) * 1024
+        return memory_peak(self.pid)
 
     def _start(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments)
@@ -246,9 +242,3 @@ class Running:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._log.append(line)
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without the plugin's own variables, and with *more*."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return kept | more

@@ -20,7 +20,8 @@ import pytest
 from harness import deliveries, spool
 from harness.answers import counts, reason
 from harness.deliveries import Delivery, array, encode, sign, single
-from harness.receiver import HOST, SECRET, DidNotStart, Receiver
+from harness.process import DidNotStart
+from harness.receiver import HOST, SECRET, Receiver
 from harness.waiting import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 

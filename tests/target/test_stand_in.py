@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from harness import segment as harness
-from harness.segment import ANSWER_SECONDS, HOST, KEY, DidNotStart, Segment
+from harness.process import DidNotStart
+from harness.segment import ANSWER_SECONDS, HOST, KEY, PROGRAM, Segment
 from harness.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -679,7 +679,7 @@ def test_it_says_why_it_does_not_start(tmp_path: Path, argument: str, text: str)
 
 def test_it_helps() -> None:
     """The help names every page and every kind of mood."""
-    help_text = subprocess.check_output([sys.executable, harness.__file__, "--help"], text=True)
+    help_text = subprocess.check_output([sys.executable, PROGRAM, "--help"], text=True)
 
     for word in ("/stand-in/drops", "--count-only", "hang", "reset", "close", "slow", "drop"):
         assert word in help_text
