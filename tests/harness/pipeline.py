@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.rows import Row
     from harness.segment import Segment
 
+WAIT_SECONDS = 180
 STREAMS = ("alias", "delete", "group", "identify", "page", "screen", "track")
 
 
@@ -73,8 +74,9 @@ class Pipeline:
     def collecting(self, rows: int, **settings: str) -> Iterator[subprocess.Popen[str]]:
         """Run the job, and give the process once that many *rows* of track are committed."""
         meltano = self.meltano.using(TARGET_POSTGRES_BATCH_SIZE_ROWS="100", **settings)
-        with meltano.started("run", "collect") as run:
-            wait_until(lambda: self.count("track") >= rows or run.poll() is not None)
+        # Meltano takes a run that was killed for a running one, unless it is forced.
+        with meltano.started("run", "--force", "collect") as run:
+            wait_until(lambda: self.count("track") >= rows or run.poll() is not None, WAIT_SECONDS)
             assert run.poll() is None, meltano.log.read_text("utf-8")
             yield run
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from random import Random
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from harness.attacks import attack
+from harness.attacks import ROUNDS, attack
 from harness.deliveries import events
 from harness.meltano import SENDER, TAP, TARGET, plugin
 from harness.waiting import wait_until
@@ -24,32 +24,43 @@ if TYPE_CHECKING:
 
     MakePipeline = Callable[..., Pipeline]
 
-EVENTS = 3_000
 # So little that Meltano makes the tap wait for the target, and most records are still before it.
 BUFFER_BYTES = "400000"
-ROUNDS = max(1, int(os.environ.get("SOAK_ROUNDS", "1")) // 20)
+MELTANO = "meltano"
+IS_LONG = ROUNDS >= 100
+# A run takes seconds to begin. Long, a hundred of them are killed whole.
+TABLES = 17 if IS_LONG else 1
+VICTIMS = (TAP, TARGET, *[MELTANO] * (6 if IS_LONG else 1))
+TIMES = 13 if IS_LONG else 1
+EVENTS = 1_000 * len(VICTIMS)
 END_SECONDS = 30
 
+pytestmark = pytest.mark.attack
 
-@pytest.mark.parametrize("rows", [100 + 20 * (number % 6) for number in range(ROUNDS)])
-def test_the_run_after_kills_completes_the_tables(pipeline: MakePipeline, rows: int) -> None:
+
+@pytest.mark.parametrize("seed", range(TABLES))
+def test_the_run_after_kills_completes_the_tables(pipeline: MakePipeline, seed: int) -> None:
     """The tap, the target and Meltano die one after the other: no event is lost or there twice."""
     flow, sent = loaded(pipeline)
-    victims = (TAP, TARGET, "meltano")
+    moments = Random(seed)  # noqa: S311 - test data
+    victims = moments.sample(VICTIMS, len(VICTIMS))
 
     with attack(
         "pipeline to PostgreSQL", "`kill -9` of tap, target and Meltano in mid-run"
     ) as tally:
         for victim in victims:
             before = flow.count("track")
+            rows = moments.randrange(1, 150)
             with flow.collecting(before + rows, MELTANO_ELT_BUFFER_SIZE=BUFFER_BYTES) as run:
                 kill(victim, run)
         at_the_last = flow.tables()
         flow.collect("--force")  # Meltano takes a run that was killed for a running one
 
         tally.rounds, tally.events = len(victims), EVENTS
+        arrived_ids = ids(flow)
+        tally.lost = EVENTS - sum(len({*each}) for each in arrived_ids.values())
         assert sum(map(len, at_the_last.values())) < EVENTS
-        assert ids(flow) == ids_of(sent)
+        assert arrived_ids == ids_of(sent)
 
 
 def test_the_run_after_a_stop_completes_the_tables(pipeline: MakePipeline) -> None:
@@ -76,23 +87,27 @@ def test_the_run_after_kills_completes_segment(pipeline: MakePipeline, segment: 
     )
     segment.delay(200)
 
-    for victim in (SENDER, "meltano"):
-        enough = accepted(segment) + 100
-        with roundtrip.started("run", "roundtrip") as run:
-            wait_for(enough, segment, run)
-            kill(victim, run)
-    at_the_last = accepted(segment)
-    segment.delay(0)
-    roundtrip("run", "--force", "roundtrip")
+    with attack("pipeline to Segment", "`kill -9` of target and Meltano in mid-run") as tally:
+        for victim in (SENDER, MELTANO) * TIMES:
+            enough = accepted(segment) + 100 // TIMES
+            with roundtrip.started("run", "--force", "roundtrip") as run:
+                wait_for(enough, segment, run)
+                kill(victim, run)
+            tally.rounds += 1
+        at_the_last = accepted(segment)
+        segment.delay(0)
+        roundtrip("run", "--force", "roundtrip")
 
-    assert at_the_last < len(returned(sent))
-    assert arrived(segment) == returned(sent)
+        meant = returned(sent)
+        tally.events, tally.lost = len(meant), len(meant) - segment.counts()["accepted"]
+        assert at_the_last < len(meant)
+        assert arrived(segment) == meant
 
 
 def kill(victim: str, run: subprocess.Popen[str]) -> None:
     """Kill *victim*, a plugin or Meltano itself, and wait until nothing of *run* is left."""
     plugins = psutil.Process(run.pid).children()
-    process = psutil.Process(run.pid) if victim == "meltano" else plugin(run, victim)
+    process = psutil.Process(run.pid) if victim == MELTANO else plugin(run, victim)
     assert process is not None
     process.kill()
     assert run.wait(END_SECONDS) != 0

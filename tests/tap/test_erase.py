@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from harness import singer
+from harness.attacks import ROUNDS, attack
 from harness.commands import Commands
 from harness.receiver import PROGRAMS, Receiver, environment
-from harness.spool import event, events, fill, opened, received, rows
+from harness.spool import balanced, event, events, fill, opened, received, rows
 from harness.waiting import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 USER = "usr_40711"
 MARK = b"Quince-Marmalade"  # what only this user's events say
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "4"))
+KILLS = max(4, ROUNDS // 4)
 RUN_SECONDS = 120
 
 
@@ -228,6 +229,7 @@ def test_absent_spool_is_not_made(tmp_path: Path, commands: Commands) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.attack
 def test_kill_at_any_moment_is_completed_by_another_run(tmp_path: Path, spool_url: str) -> None:
     """After `kill -9` the others are whole and in place; after the next run no byte is left."""
     with opened(spool_url) as store:
@@ -241,18 +243,21 @@ def test_kill_at_any_moment_is_completed_by_another_run(tmp_path: Path, spool_ur
     original = spool.read_bytes()
     Commands(tmp_path, spool_url=spool_url)
     everything = written_in_all(erasing(tmp_path))
-    for _ in range(ROUNDS):
-        spool.write_bytes(original)
-        process, enough = erasing(tmp_path), moments.randrange(everything)
-        wait_until(lambda: written(process) > enough)  # noqa: B023 - called at once
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+    with attack("spool", "`kill -9` while somebody is erased") as tally:
+        for _ in range(KILLS):
+            spool.write_bytes(original)
+            process, enough = erasing(tmp_path), moments.randrange(everything)
+            wait_until(lambda: written(process) > enough)  # noqa: B023 - called at once
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
 
-        assert [row[:2] for row in rows(spool_url) if row[1] % 3 == 0] == others
+            assert [row[:2] for row in rows(spool_url) if row[1] % 3 == 0] == others
 
-        assert erasing(tmp_path).wait(RUN_SECONDS) == 0
-        assert [row[:2] for row in rows(spool_url)] == others
-        assert holds_mark(tmp_path) == []
+            assert erasing(tmp_path).wait(RUN_SECONDS) == 0
+            assert [row[:2] for row in rows(spool_url)] == others
+            assert holds_mark(tmp_path) == []
+            assert balanced(spool_url).stored == 1800
+            tally.rounds, tally.events = tally.rounds + 1, tally.events + len(others)
 
 
 def test_memory_does_not_grow_with_the_spool(tmp_path: Path, spool_url: str) -> None:

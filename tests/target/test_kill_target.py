@@ -7,6 +7,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from harness import messages
 from harness.attacks import ROUNDS, attack
 from harness.target import Target
@@ -21,6 +22,8 @@ Json = dict[str, Any]
 
 EVENTS = 250 * ROUNDS
 EVERY = 7
+
+pytestmark = pytest.mark.attack
 
 
 def is_invalid(number: int) -> bool:
