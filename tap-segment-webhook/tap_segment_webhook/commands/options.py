@@ -1,0 +1,63 @@
+"""What commands take alike: where the settings are, and whether a program reads the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tap_segment_webhook.settings import Settings
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+def with_settings(command: Command) -> Command:
+    """Give *command* a `--config` option, and the settings that it names as `settings`."""
+    option = click.option(
+        "--config",
+        "settings",
+        multiple=True,
+        metavar="FILE|ENV",
+        callback=_read_settings,
+        help="A JSON file, or ENV for TAP_SEGMENT_WEBHOOK_* variables (the default). Repeatable.",
+    )
+    return option(command)
+
+
+def read_config(names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the files among *names* say together, the later over the earlier."""
+    config: dict[str, Any] = {}
+    for name in names:
+        if name != "ENV":
+            try:
+                found = json.loads(Path(name).read_bytes())
+            except (OSError, ValueError) as error:
+                raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+            if not isinstance(found, dict):
+                raise click.BadParameter(f"{name} is JSON, but no object with settings in it.")
+            config.update(found)
+    return config
+
+
+def _read_settings(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> Settings:
+    from singer_sdk.exceptions import ConfigValidationError  # noqa: PLC0415 - a fast --help
+
+    from tap_segment_webhook.settings import Settings  # noqa: PLC0415 - as above
+    from tap_segment_webhook.tap import TapSegmentWebhook  # noqa: PLC0415 - as above
+
+    try:
+        tap = TapSegmentWebhook(
+            config=read_config(names),
+            parse_env_config=not names or "ENV" in names,
+            setup_mapper=False,
+        )
+    except ConfigValidationError as error:
+        raise click.ClickException("\n".join(error.errors)) from error
+    return Settings.from_config(tap.config)
