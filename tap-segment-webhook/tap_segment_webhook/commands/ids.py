@@ -10,7 +10,6 @@ import click
 from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.commands.console import plainly
 from tap_segment_webhook.commands.options import with_settings
-from tap_segment_webhook.listing import list_ids
 from tap_segment_webhook.spool.opening import open_reader
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def ids(settings: Settings) -> None:
 
     Without content, and while the receiver runs: for `segment-sender reconcile`.
     """
+    from tap_segment_webhook.listing import list_ids  # noqa: PLC0415 - a fast --help
+
     with plainly(), closing(open_reader(settings.spool)) as reader:
         for lines in list_ids(reader, now_ms()):
             click.echo(lines, nl=False)

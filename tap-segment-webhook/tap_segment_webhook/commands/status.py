@@ -13,7 +13,6 @@ from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.commands.console import balance, plainly
 from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.gaps import warnings
-from tap_segment_webhook.record import to_record
 from tap_segment_webhook.spool.engine import confirmed_by_all
 from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.opening import open_reader
@@ -69,6 +68,8 @@ def _survey(reader: Reader) -> dict[str, Any]:
 
 def _delay(reader: Reader) -> int | None:
     """Return how many milliseconds after Segment we had the last event that says when that was."""
+    from tap_segment_webhook.record import to_record  # noqa: PLC0415 - a fast --help
+
     unsaid = 0
     head = reader.head()
     for block in reader.blocks(head - 1, head):
