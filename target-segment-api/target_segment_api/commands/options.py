@@ -1,0 +1,65 @@
+"""What commands take alike: where the settings are, and whether a program reads the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_segment_api.settings import Settings
+    from target_segment_api.target import TargetSegmentApi
+
+    AnyTarget = TypeVar("AnyTarget", bound=TargetSegmentApi)
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+def with_config(command: Command) -> Command:
+    """Give *command* a `--config` option, and what it names as `config`."""
+    option = click.option(
+        "--config",
+        "config",
+        multiple=True,
+        metavar="FILE|ENV",
+        help="A JSON file, or ENV for TARGET_SEGMENT_API_* variables (the default). Repeatable.",
+    )
+    return option(command)
+
+
+def read_config(names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the files among *names* say together, the later over the earlier."""
+    config: dict[str, Any] = {}
+    for name in names:
+        if name != "ENV":
+            try:
+                found = json.loads(Path(name).read_bytes())
+            except (OSError, ValueError) as error:
+                raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+            if not isinstance(found, dict):
+                raise click.BadParameter(f"{name} is JSON, but no object with settings in it.")
+            config.update(found)
+    return config
+
+
+def make(kind: type[AnyTarget], names: tuple[str, ...]) -> AnyTarget:
+    """Return a target with the settings that *names* name."""
+    from singer_sdk.exceptions import ConfigValidationError  # noqa: PLC0415 - a fast --help
+
+    try:
+        return kind(config=read_config(names), parse_env_config=not names or "ENV" in names)
+    except ConfigValidationError as error:
+        raise click.ClickException("\n".join(error.errors)) from error
+
+
+def read_settings(names: tuple[str, ...]) -> Settings:
+    """Return the settings that *names* name."""
+    from target_segment_api.target import TargetSegmentApi  # noqa: PLC0415 - a fast --help
+
+    return make(TargetSegmentApi, names).settings
