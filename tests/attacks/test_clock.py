@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import singer, spool
 from harness.attacks import ROUNDS, attack
-from harness.spool import event, fill, opened, received
+from harness.spool import balanced, event, fill, opened, received
 from tap_segment_webhook.spool import store as store_module
 from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.reader import Reader
@@ -70,6 +70,7 @@ def test_jumping_clock_skips_and_prunes_nothing_unconfirmed(spool_url: str, cloc
         assert positions[0] <= confirmed + 1
         assert [body for body, *_ in kept] == bodies[positions[0] - 1 :]
         assert again == Counts(len(bodies), duplicate=len(bodies))
+        assert balanced(spool_url).stored == len(bodies)
         tally.events = len(bodies)
 
 
@@ -112,14 +113,20 @@ def test_events_of_any_date_come_out_in_the_order_they_came_in(spool_url: str) -
     """What an event says of its time is kept and emitted, and never sorts."""
     dates = ["2100-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z", "2016-12-31T23:59:60Z"]
     dates += ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "2026-03-04T11:00:00.000Z"]
-    fill(spool_url, [event(number, timestamp=date) for number, date in enumerate(dates)])
+    sent = [event(number, timestamp=date) for number, date in enumerate(dates * ROUNDS)]
+    with attack("tap", "events dated from the year 1 to 9999, and in a leap second") as tally:
+        fill(spool_url, sent)
 
-    run = singer.sync({**CONFIG, "spool_url": spool_url})
+        run = singer.sync({**CONFIG, "spool_url": spool_url})
 
-    assert [record["message_id"] for record in run.records] == [f"m-{n}" for n in range(6)]
-    found = [record["timestamp"] for record in run.records]
-    assert found[:2] == dates[:2]
-    assert found[5] == dates[5]
+        tally.rounds, tally.events = len(dates), len(sent)
+        assert [record["message_id"] for record in run.records] == [
+            f"m-{number}" for number in range(len(sent))
+        ]
+        found = [record["timestamp"] for record in run.records[: len(dates)]]
+        assert found[:2] == dates[:2]
+        assert found[5] == dates[5]
+        assert balanced(spool_url) == Counts(len(sent), stored=len(sent))
 
 
 def test_times_of_receipt_follow_the_clock_and_nothing_else(spool_url: str, clock: Clock) -> None:

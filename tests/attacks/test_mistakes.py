@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-from harness import singer, spool
+from harness import messages, singer, spool
 from harness.attacks import ROUNDS, attack
 from harness.deliveries import array
 from harness.receiver import HOST, PROGRAMS, SECRET, Receiver, environment
-from harness.spool import event, events, fill, opened, received
+from harness.segment import Segment
+from harness.spool import balanced, event, events, fill, opened, received
+from harness.target import Target
+from harness.waiting import wait_until
 from tap_segment_webhook.errors import SpoolBroken, SpoolUnusable
 from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.store import Store
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 LOADERS = 3
 LINES = 50 * ROUNDS
+RECORDS = range(1, 50 * ROUNDS + 1)
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-lock"])
@@ -81,6 +83,7 @@ def test_second_receiver_by_any_path_is_refused(tmp_path: Path) -> None:
             assert second.returncode == 1
             assert f"already written by process {receiver.pid}" in second.stderr
             assert answer.json()["stored"] == 1
+        assert balanced(receiver.spool_url) == Counts(len(paths), stored=len(paths))
         tally.rounds = tally.events = len(paths)
 
 
@@ -133,6 +136,59 @@ def test_two_taps_at_once_both_emit_everything(tmp_path: Path) -> None:
             assert len(run.positions) >= 500
         assert both[0].positions + last.positions == list(range(1, 521))
         tally.rounds, tally.events = 1, 520
+
+
+@pytest.mark.parametrize("how", ["moved away", "replaced"])
+def test_receiver_whose_spool_was_taken_away_stops(tmp_path: Path, how: str) -> None:
+    """It answers 503 and ends with 1; put back, the spool has all that was ever acknowledged."""
+    path, away = tmp_path / "spool.db", tmp_path / "away.db"
+    sent: list[dict[str, str]] = []
+
+    def deliver() -> int:
+        sent.append({"type": "track", "messageId": f"m-{len(sent)}"})
+        return receiver.deliver(array(sent[-1:])).status_code
+
+    with attack("receiver", "the spool is moved away, or another file put in its place") as tally:
+        receiver = Receiver(tmp_path)
+        receiver.start()
+        before = [deliver() for _ in range(50)]
+        path.rename(away)
+        if how == "replaced":
+            path.touch()
+
+        wait_until(lambda: deliver() == 503)
+        code = receiver.wait()
+        away.replace(path)
+
+        with receiver:
+            again = receiver.deliver(array(sent[:-1])).json()
+        tally.rounds, tally.events, tally.lost = 1, len(sent) - 1, again["stored"]
+        assert before == [200] * 50
+        assert (code, tally.lost, again["duplicate"]) == (1, 0, len(sent) - 1)
+        assert balanced(receiver.spool_url).stored == len(spool.rows(receiver.spool_url))
+
+
+def test_two_targets_at_once_send_each_event_once(tmp_path: Path) -> None:
+    """Segment knows what it has by its ids, and no line of either is torn by the other."""
+    events = [messages.small(number, event=None if number % 50 == 0 else "x") for number in RECORDS]
+    lines = messages.encode(messages.conversation(events, every=100))
+    with (
+        attack("target", "two targets at once, on the same files") as tally,
+        Segment(tmp_path, delay_ms=5) as segment,
+    ):
+        target = Target(tmp_path, segment.endpoint, max_batch_events=20)
+        with target.running() as one, target.running() as other:
+            for each in (one, other):
+                each.feed([lines])
+            runs = [one.wait(), other.wait()]
+
+        valid = [number for number in RECORDS if number % 50]
+        tally.rounds, tally.events = len(runs), len(valid)
+        assert [(run.code, run.positions[-1]) for run in runs] == 2 * [(0, len(RECORDS))]
+        assert sorted(messages.numbers(segment.events())) == valid
+        for name, each_writes in (("receipts_path", valid), ("rejects_path", RECORDS[49::50])):
+            written = Path(target.settings[name]).read_bytes().splitlines()
+            assert len([json.loads(line) for line in written]) == 2 * len(each_writes)
 
 
 def segment_receiver(spool_url: str, *words: str) -> subprocess.CompletedProcess[str]:

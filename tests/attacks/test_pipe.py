@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,6 @@ from harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from harness.singer import Json
     from harness.target import Run
@@ -41,6 +42,14 @@ def spool_of(url: str) -> set[str]:
 def memory(process: subprocess.Popen[bytes]) -> int:
     """Return the memory that *process* holds, in bytes."""
     return int(psutil.Process(process.pid).memory_info().rss)
+
+
+def memory_peak(process: subprocess.Popen[bytes]) -> int:
+    """Return the most memory that *process* ever held, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert match
+    return int(match[1]) * 1024
 
 
 def sender(folder: Path, segment: Segment, **settings: object) -> Target:
@@ -80,6 +89,64 @@ def test_target_that_hangs_holds_the_tap_up_in_bounded_memory(
         assert (run.code, code, record.lost) == (0, 0, 0)
         assert set(ids(segment).values()) == {1}
         assert segment.drops() == []
+
+
+def test_target_that_reads_slowly_holds_the_tap_up_in_bounded_memory(
+    tmp_path: Path, spool_url: str
+) -> None:
+    """It takes a few events at a time, and in the end it has had all of them."""
+    meant = spool_of(spool_url)
+    with (
+        attack(AREA, "the target reads slowly") as record,
+        Segment(tmp_path, delay_ms=60) as segment,
+        sender(tmp_path, segment, concurrency=1, max_batch_events=20).running() as target,
+        singer.command({"spool_url": spool_url}) as words,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tap,
+    ):
+        assert tap.stdout is not None
+        target.feed(iter(partial(os.read, tap.stdout.fileno(), 4096), b""))
+        wait_until(partial(has, segment, 400))
+        peak = max(memory_peak(tap), target.memory_peak())
+        run = target.wait()
+        code = tap.wait(60)
+
+        record.rounds, record.events = 1, len(meant)
+        record.lost = len(meant - ids(segment).keys())
+        assert (run.code, code, record.lost) == (0, 0, 0)
+        assert set(ids(segment).values()) == {1}
+        assert peak < MEMORY_BYTES
+
+
+def test_target_that_closes_the_pipe_is_given_the_rest_by_the_next_run(spool_url: str) -> None:
+    """The tap ends without a traceback, and the last state that was read is true."""
+    meant = spool_of(spool_url)
+    moments = Random(0)  # noqa: S311 - test data
+    state: Json | None = None
+    got: set[str] = set()
+    with attack(AREA, "the target closes the pipe in mid-run, and is run again") as record:
+        for _ in range(DEATHS):
+            with (
+                singer.command({"spool_url": spool_url}, state=state) as words,
+                subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tap,
+            ):
+                assert tap.stdout is not None
+                assert tap.stderr is not None
+                count = moments.randrange(1, 400)
+                lines = [line for _, line in zip(range(count), tap.stdout, strict=False)]
+                tap.stdout.close()
+                said = tap.stderr.read()
+                assert tap.wait(60) != 0
+            read = singer.Run(singer.parse(b"".join(lines)))
+            got |= {each["message_id"] for each in read.records}
+            state = read.states[-1] if read.states else state
+            assert b"Traceback" not in said
+            record.rounds += 1
+        last = singer.sync({"spool_url": spool_url}, state=state)
+
+        got |= {each["message_id"] for each in last.records}
+        record.events, record.lost = len(meant), len(meant - got)
+        assert record.lost == 0
+        assert set(Counter(last.positions).values()) == {1}
 
 
 def run_once(
