@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
 from base64 import b64encode
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ import requests
 import schemathesis
 import yaml
 from harness import deliveries
+from harness.attacks import ROUNDS, attack
 from harness.receiver import HOST, SECRET, Receiver
+from harness.spool import balanced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -28,13 +30,14 @@ from schemathesis.specs.openapi.checks import (
 )
 from tap_segment_webhook.call import CALLS
 from tap_segment_webhook.spool.model import Counts
-from tap_segment_webhook.spool.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from schemathesis import Case
 
+AREA = "receiver"
+ODDITIES = "bombs, bottomless JSON, floods of headers, odd paths, two lengths"
 KEY = "not-a-real-key"
 BASIC = {"Authorization": f"Basic {b64encode(f'{KEY}:'.encode()).decode()}"}
 MEMORY_BYTES = 200 << 20
@@ -62,24 +65,9 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
         yield running
 
         assert running.get("/health").status_code == 200
-        for counts in books(running).values():
-            assert counts.received == sum(counts[1:])
+        balanced(running.spool_url)
         assert running.memory_peak() < MEMORY_BYTES
         assert "Traceback" not in running.log
-
-
-def books(receiver: Receiver) -> dict[str, Counts]:
-    """Return the counts of each source."""
-    with closing(Reader(receiver.spool_url)) as reader:
-        return reader.books()
-
-
-def total(receiver: Receiver) -> Counts:
-    """Return the counts of all sources together."""
-    counts = Counts()
-    for each in books(receiver).values():
-        counts = counts.plus(each)
-    return counts
 
 
 def test_description_names_every_path() -> None:
@@ -102,18 +90,19 @@ def test_description_names_every_path() -> None:
 def test_every_answer_is_as_described(receiver: Receiver, operation: Any, mode: Any) -> None:
     """To what fits the description, and to what does not; and a 200 never says yes in vain."""
     session = requests.Session()
-    before = total(receiver)
+    before = balanced(receiver.spool_url)
     said = Counts()
     kept = 0
 
     @ATTACK
     @given(case=operation.as_strategy(generation_mode=mode))
-    def attack(case: Case[Any]) -> None:
+    def ask(case: Case[Any]) -> None:
         nonlocal said, kept
         if operation.path == "/webhook/{source}":
             case.path_parameters["source"] = "open"
         key = BASIC if operation.path.startswith("/v1") else {}
         answer = case.call(base_url=receiver.base_url, session=session, headers=key)
+        tally.rounds += 1
         case.validate_response(answer, checks=CHECKS)
         if answer.status_code == 200 and "received" in answer.text:
             counts = json.loads(answer.content)
@@ -121,63 +110,123 @@ def test_every_answer_is_as_described(receiver: Receiver, operation: Any, mode: 
         elif answer.status_code == 400 or "/pixel/" in operation.path:
             kept += 1
 
-    attack()
+    with attack(
+        AREA, "requests that fit the description of its interface, and that do not"
+    ) as tally:
+        ask()
 
-    booked = total(receiver)
-    entered = Counts(*(now - then for now, then in zip(booked, before, strict=True)))
-    if not kept:
-        assert entered == said
-    else:
-        assert said.received <= entered.received <= said.received + kept
-        assert entered.stored >= said.stored
+        booked = balanced(receiver.spool_url)
+        entered = Counts(*(now - then for now, then in zip(booked, before, strict=True)))
+        tally.events, tally.lost = said.stored, max(0, said.stored - entered.stored)
+        if not kept:
+            assert entered == said
+        else:
+            assert said.received <= entered.received <= said.received + kept
+            assert entered.stored >= said.stored
 
 
-@ATTACK
-@given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
-def test_bytes_that_are_no_http_cost_nothing(receiver: Receiver, noise: bytes) -> None:
+def test_bytes_that_are_no_http_cost_nothing(receiver: Receiver) -> None:
     """They are answered 400 or cut off."""
-    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
-        connection.sendall(noise + b"\r\n\r\n")
-        connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
 
-    assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 2"))
-    assert not answer.startswith(b"HTTP/1.1 5")
+    @ATTACK
+    @given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
+    def send(noise: bytes) -> None:
+        answer = answered(receiver, noise + b"\r\n\r\n", closes=True)
+        tally.rounds += 1
+
+        assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 2"))
+        assert not answer.startswith(b"HTTP/1.1 5")
+
+    with attack(AREA, "bytes that are no HTTP") as tally:
+        send()
+        balanced(receiver.spool_url)
 
 
-@ATTACK
-@given(st.data())
-def test_tampered_delivery_is_refused(receiver: Receiver, data: st.DataObject) -> None:
+def test_tampered_delivery_is_refused(receiver: Receiver) -> None:
     """One bit of body or signature is enough, and nothing is kept of it."""
     event = {"type": "track", "event": "Order Completed", "userId": "usr_1", "messageId": "m-1"}
-    body = bytearray(deliveries.encode(event))
-    headers = deliveries.Delivery(bytes(body), bytes(body)).headers(SECRET)
-    signature = bytearray(headers["X-Signature"].encode())
-    part = data.draw(st.sampled_from([body, signature]))
-    place = data.draw(st.integers(0, len(part) - 1))
-    mask = data.draw(st.integers(1, 127))
-    if part is signature:
-        digits = b"0123456789abcdef"
-        part[place] = digits[(digits.index(part[place]) + 1 + mask % 15) % 16]
-    else:
-        part[place] ^= mask
-    before = total(receiver)
 
-    answer = receiver.post(bytes(body), {**headers, "X-Signature": signature.decode()})
+    @ATTACK
+    @given(st.data())
+    def deliver(data: st.DataObject) -> None:
+        body = bytearray(deliveries.encode(event))
+        headers = deliveries.Delivery(bytes(body), bytes(body)).headers(SECRET)
+        signature = bytearray(headers["X-Signature"].encode())
+        part = data.draw(st.sampled_from([body, signature]))
+        place = data.draw(st.integers(0, len(part) - 1))
+        mask = data.draw(st.integers(1, 127))
+        if part is signature:
+            digits = b"0123456789abcdef"
+            part[place] = digits[(digits.index(part[place]) + 1 + mask % 15) % 16]
+        else:
+            part[place] ^= mask
 
-    assert answer.status_code == 401
-    assert total(receiver) == before
+        answer = receiver.post(bytes(body), {**headers, "X-Signature": signature.decode()})
+
+        tally.rounds += 1
+        assert answer.status_code == 401
+
+    before = balanced(receiver.spool_url)
+    with attack(AREA, "deliveries of which a bit was changed") as tally:
+        deliver()
+
+        assert balanced(receiver.spool_url) == before
 
 
 def test_replayed_delivery_is_stored_once(receiver: Receiver) -> None:
     """A signature has no time in it: only the id tells a second one."""
     event = {"type": "track", "event": "x", "userId": "u", "messageId": "replayed"}
     delivery = deliveries.Delivery(deliveries.encode(event), deliveries.encode(event))
+    before = balanced(receiver.spool_url)
+    with attack(AREA, "a signed delivery is replayed") as tally:
+        answers = [receiver.deliver(delivery).json() for _ in range(ROUNDS)]
 
-    answers = [receiver.deliver(delivery).json() for _ in range(20)]
+        tally.rounds, tally.events = ROUNDS, 1
+        assert [answer["stored"] for answer in answers] == [1] + (ROUNDS - 1) * [0]
+        assert sum(answer["duplicate"] for answer in answers) == ROUNDS - 1
+        assert balanced(receiver.spool_url) == before.plus(
+            Counts(ROUNDS, stored=1, duplicate=ROUNDS - 1)
+        )
 
-    assert [answer["stored"] for answer in answers] == [1] + 19 * [0]
-    assert sum(answer["duplicate"] for answer in answers) == 19
+
+BOMB = gzip.compress(bytes(100 << 20))
+BOTTOMLESS = b'{"type":"track","properties":' + b"[" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "statuses"),
+    [
+        ({"Content-Encoding": "gzip"}, BOMB, (413,)),
+        ({"Content-Encoding": "gzip"}, BOMB[:5000], (400, 413)),
+        ({"Content-Encoding": "gzip"}, gzip.compress(BOMB), (400, 413)),
+        ({"Content-Encoding": "gzip, gzip"}, gzip.compress(BOMB), (400, 413, 415)),
+        ({}, bytes(17 << 20), (413,)),
+        ({}, BOTTOMLESS, (400,)),
+        ({}, b"[" * 1_000_000, (400,)),
+        ({}, b'{"a":' * 200_000 + b"1" + b"}" * 200_000, (400,)),
+        ({}, b'{"type":"track","properties":{"n":' + b"9" * 1_000_000 + b"}}", (200, 400)),
+        ({f"X-{number}": "x" * 100 for number in range(5000)}, b"{}", (400, 431)),
+        ({"X-Long": "x" * 10_000_000}, b"{}", (400, 431)),
+        ({"Cookie": "a=b; " * 100_000}, b"{}", (400, 431)),
+    ],
+)
+def test_bombs_and_floods_are_refused(
+    receiver: Receiver, headers: dict[str, str], body: bytes, statuses: tuple[int, ...]
+) -> None:
+    """With a status of 4xx, or cut off; a 200 only for what is stored."""
+    before = balanced(receiver.spool_url)
+    with attack(AREA, ODDITIES) as tally:
+        try:
+            answer = receiver.post(body, headers, path="/webhook/open")
+        except requests.ConnectionError:
+            answer = None  # cut off before it had sent all
+
+        after = balanced(receiver.spool_url)
+        tally.rounds = 1
+        assert answer is None or answer.status_code in statuses
+        if answer is not None and answer.status_code == 200:
+            assert after.received == before.received + answer.json()["received"]
+        assert after.stored + after.rejected - before.stored - before.rejected <= 1
 
 
 @pytest.mark.parametrize(
@@ -197,13 +246,13 @@ def test_odd_paths_lead_nowhere(receiver: Receiver, path: str) -> None:
         f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n"
         f"Authorization: {BASIC['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    before = total(receiver)
-    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
-        connection.sendall(head.encode() + body)
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    before = balanced(receiver.spool_url)
+    with attack(AREA, ODDITIES) as tally:
+        answer = answered(receiver, head.encode() + body)
 
-    assert answer.startswith(b"HTTP/1.1 4")
-    assert total(receiver) == before
+        tally.rounds = 1
+        assert answer.startswith(b"HTTP/1.1 4")
+        assert balanced(receiver.spool_url) == before
 
 
 @pytest.mark.parametrize(
@@ -220,12 +269,20 @@ def test_odd_paths_lead_nowhere(receiver: Receiver, path: str) -> None:
 def test_ambiguous_length_is_never_two_requests(receiver: Receiver, head: bytes) -> None:
     """A proxy and we must not read different requests from the same bytes."""
     smuggled = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
-        connection.sendall(
-            b"POST /webhook/open HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n0\r\n\r\n" + smuggled
-        )
-        connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    start = b"POST /webhook/open HTTP/1.1\r\nHost: x\r\n"
+    with attack(AREA, ODDITIES) as tally:
+        answer = answered(receiver, start + head + b"\r\n0\r\n\r\n" + smuggled, closes=True)
 
-    assert b"segment_receiver_" not in answer
-    assert not answer.startswith(b"HTTP/1.1 5")
+        tally.rounds = 1
+        assert b"segment_receiver_" not in answer
+        assert not answer.startswith(b"HTTP/1.1 5")
+        balanced(receiver.spool_url)
+
+
+def answered(receiver: Receiver, request: bytes, *, closes: bool = False) -> bytes:
+    """Send *request* as it is, and that nothing more comes if it *closes*; return the answer."""
+    with socket.create_connection((HOST, receiver.port), timeout=10) as connection:
+        connection.sendall(request)
+        if closes:
+            connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
