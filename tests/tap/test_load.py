@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -160,10 +161,41 @@ def test_receiver_recognises_what_was_loaded(tmp_path: Path, file: Path) -> None
     ],
 )
 def test_damaged_file_is_a_clear_error(commands: Commands, file: Path, content: bytes) -> None:
-    """A file that cannot be read to its end is told, not traced."""
+    """A file that cannot be read to its end is named, and so is what is to be done."""
     file.write_bytes(content)
 
-    assert commands.refusal("load", file)
+    said = commands.refusal("load", file)
+
+    assert said.startswith(f"Error: {file}: It is damaged or cut off, as gzip says: ")
+    assert said.endswith("Nothing was loaded.\n")
+
+
+def test_what_came_before_the_damage_is_loaded(
+    commands: Commands, file: Path, spool_url: str
+) -> None:
+    """And the message says how much that is; the mended file is loaded as if for the first time."""
+    whole = gzip.compress(b"\n".join(events(2500)))
+    file.write_bytes(whole[:-20])
+
+    said = commands.refusal("load", file)
+
+    assert "So far: 2,000 received = 2,000 stored" in said
+    file.write_bytes(whole)
+    assert "2,500 received = 500 stored + 2,000 duplicate" in commands.output("load", file)
+    assert stored(spool_url) == events(2500)
+
+
+def test_books_are_for_programs_too(commands: Commands, file: Path) -> None:
+    """With --json, as numbers."""
+    file.write_bytes(b"\n".join([*events(2), event(2), b"nonsense"]))
+
+    assert json.loads(commands.output("load", file, "--json")) == {
+        "received": 4,
+        "stored": 2,
+        "duplicate": 1,
+        "filtered": 0,
+        "rejected": 1,
+    }
 
 
 def test_absent_file_is_a_clear_error(commands: Commands, file: Path) -> None:

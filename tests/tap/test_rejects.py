@@ -71,6 +71,26 @@ def test_retry_stores_what_can_be_read_now(commands: Commands, spool_url: str) -
     assert books == {"received": 6, "stored": 3, "duplicate": 1, "filtered": 0, "rejected": 2}
 
 
+def test_numbers_of_a_retry_are_for_programs_too(commands: Commands, spool_url: str) -> None:
+    """With --json."""
+    reject_events(spool_url, event(1, again=True), event(2), event(3))
+
+    found = json.loads(commands.output("rejects", "retry", "--json"))
+
+    assert found == {"stored": 2, "duplicate": 1, "left": 2}
+
+
+def test_nothing_set_aside_is_said(commands: Commands) -> None:
+    """To people: a program that reads the list gets an empty one. And nothing is asked."""
+    assert commands.run("rejects", "purge", answer="y\n").exit_code == 0
+
+    listed = commands.run("rejects", "list", "--json")
+    purged = commands.run("rejects", "purge")
+
+    assert (listed.stdout, listed.stderr) == ("", "There are no rejects.\n")
+    assert (purged.exit_code, purged.stdout) == (0, "0 rejects deleted.\n")
+
+
 def test_retried_event_is_known_afterwards(commands: Commands, spool_url: str) -> None:
     """A retried reject is a message id like any other."""
     reject_events(spool_url, event(2))

@@ -32,7 +32,10 @@ def status(commands: Commands) -> dict[str, Any]:
 
 def test_absent_spool_is_a_clear_error(commands: Commands) -> None:
     """Before the receiver has ever run there is nothing to show."""
-    assert "There is no spool at sqlite:///" in commands.refusal("status")
+    refusal = commands.refusal("status")
+
+    assert "There is no spool at sqlite:///" in refusal
+    assert "`segment-receiver serve` or `load` makes it" in refusal
 
 
 def test_everything_waits_before_the_first_run(commands: Commands, spool_url: str) -> None:
@@ -91,8 +94,11 @@ def test_forgotten_consumer_holds_nothing_back(commands: Commands, spool_url: st
     fill(spool_url, events(3))
     singer.sync({"spool_url": spool_url, "consumer": "old"})
 
-    assert "No consumer is called 'new'" in commands.refusal("status", "--forget", "new")
-    commands.output("status", "--forget", "old")
+    refusal = commands.refusal("status", "--forget", "new")
+    assert "No consumer is called 'new'. There are: 'old'." in refusal
+    assert commands.run("status", "--forget", "old").stderr == (
+        "Nothing is kept for 'old' any more.\n"
+    )
 
     assert status(commands)["consumers"] == {}
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tap_segment_webhook.errors import PortUnusable, SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.errors import NoSpool, PortUnusable, SpoolUnavailable, SpoolUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from tap_segment_webhook.spool.engine import Consumers
     from tap_segment_webhook.spool.model import Counts
 
 _STOPPED = 128 + signal.SIGINT  # what a shell makes of a command that a signal ended
@@ -32,6 +33,11 @@ def plainly(so_far: Callable[[], str] = _nothing) -> Iterator[None]:
     """
     try:
         yield
+    except NoSpool as error:
+        raise click.ClickException(
+            f"{error} `segment-receiver serve` or `load` makes it. If it should be there: a path "
+            "in spool_url is relative to where the command runs."
+        ) from error
     except (PortUnusable, SpoolUnusable, SpoolUnavailable) as error:
         raise click.ClickException(f"{error} {so_far()}".rstrip()) from error
     except BrokenPipeError:
@@ -50,6 +56,13 @@ def progress(length: int, label: str) -> AbstractContextManager[Any]:
     return click.progressbar(
         length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
     )
+
+
+def ensure_known(name: str, consumers: Consumers) -> None:
+    """Raise if no consumer is called *name*, and say which there are."""
+    if name not in (known := consumers.positions()):
+        names = ", ".join(map(repr, known)) or "none, before the first run of a pipeline"
+        raise click.ClickException(f"No consumer is called {name!r}. There are: {names}.")
 
 
 def balance(counts: Counts) -> str:

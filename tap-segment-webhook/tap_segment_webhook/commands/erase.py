@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
 from tap_segment_webhook.commands.console import plainly, progress
-from tap_segment_webhook.commands.options import with_settings
+from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.person import People
 from tap_segment_webhook.spool.erasure import Erasure
 from tap_segment_webhook.spool.opening import open_reader, open_writer
@@ -18,13 +19,27 @@ if TYPE_CHECKING:
     from tap_segment_webhook.spool.erasure import Found
 
 
-@click.command()
+def _read_lines(_: click.Context, __: click.Parameter, name: str | None) -> list[str]:
+    if name is None:
+        return []
+    try:
+        with click.open_file(name, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file]
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(
+            f"{name} is not UTF-8: {error.reason} at byte {error.start:,}."
+        ) from error
+
+
+@click.command(short_help="Erase users from the spool for good.")
 @with_settings
+@as_json
 @click.argument("users", nargs=-1, metavar="[USER_ID]...")
 @click.option(
     "--from",
-    "file",
-    type=click.File(encoding="utf-8"),
+    "listed",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    callback=_read_lines,
     metavar="FILE",
     help="More user ids, one a line; - is standard input.",
 )
@@ -35,10 +50,11 @@ def erase(
     *,
     settings: Settings,
     users: tuple[str, ...],
-    file: TextIO | None,
+    listed: list[str],
     devices: tuple[str, ...],
     requests: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Erase every event of the users USER_ID from the spool, whether confirmed or not.
 
@@ -47,12 +63,18 @@ def erase(
     Their bytes are then in no file of the spool. Stop the receiver first.
     Killed, or with exit code 1, it is to be run again.
     """
-    listed = () if file is None else [line.strip() for line in file]
     people = People.of(filter(None, (*users, *listed)), devices)
     if not people.users | people.devices:
         raise click.UsageError("Whose events? Give a USER_ID, --from or --anonymous-id.")
+    begun = False
+
+    def so_far() -> str:
+        if begun:
+            return "Some may be erased and some not: run it again."
+        return "Nothing was erased."
+
     with (
-        plainly(),
+        plainly(so_far),
         closing(
             open_writer(settings.spool, purpose="segment-receiver erase", create=False)
         ) as writer,
@@ -62,11 +84,16 @@ def erase(
         if not yes:
             with progress(erasure.length, "Looking") as bar:
                 found = erasure.find(bar.update)
-            click.echo(f"Found {_findings(found)}")
-            click.confirm("Erase them for good, and build the spool anew?", abort=True)
-        before = reader.size()
+            click.echo(f"Found {_findings(found)}", err=as_json)
+            click.confirm("Erase them for good, and build the spool anew?", abort=True, err=as_json)
+        begun, before = True, reader.size()
         with progress(erasure.length, "Erasing") as bar:
             found = erasure.run(bar.update)
+        if as_json:
+            click.echo(
+                json.dumps({**found._asdict(), "events": dict(sorted(found.events.items()))})
+            )
+            return
         click.echo(f"Erased {_findings(found)}")
         if settings.spool.is_remote:
             click.echo("The servers' own logs may hold their bytes until the next snapshot.")

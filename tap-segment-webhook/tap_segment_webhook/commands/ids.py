@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tap_segment_webhook.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Print id, type and time of each retained event.")
 @with_settings
 def ids(settings: Settings) -> None:
     """Print the message id, type and time of receipt of each retained event, as JSON lines.

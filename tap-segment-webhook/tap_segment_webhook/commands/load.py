@@ -67,14 +67,13 @@ def load(settings: Settings, source: str, files: tuple[Path, ...], *, as_json: b
 
 
 def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
-    """Yield lots of lines of *path*, and how many bytes of the file each lot took.
+    """Yield lots of lines of *path*, and how many bytes of the file each lot took; 0 of a pipe.
 
     Raises:
         OSError: the file cannot be read to its end.
     """
     with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
+        zipped = raw.peek(2)[:2] == b"\x1f\x8b"
         lines: list[bytes] = []
         size = done = 0
         try:
@@ -83,7 +82,7 @@ def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
                     lines.append(stripped)
                     size += len(stripped)
                 if len(lines) >= _LOT_LINES or size >= _LOT_BYTES:
-                    place = raw.tell()
+                    place = raw.tell() if raw.seekable() else 0
                     yield lines, place - done
                     lines, size, done = [], 0, place
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -91,4 +90,4 @@ def _read_lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
                 0, f"It is damaged or cut off, as gzip says: {error}".rstrip("."), str(path)
             ) from error
         if lines:
-            yield lines, raw.tell() - done
+            yield lines, raw.tell() - done if raw.seekable() else 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tap_segment_webhook.settings import Settings
 
@@ -38,8 +40,10 @@ def read_config(names: tuple[str, ...]) -> dict[str, Any]:
         if name != "ENV":
             try:
                 found = json.loads(Path(name).read_bytes())
-            except (OSError, ValueError) as error:
-                raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+            except OSError as error:
+                raise click.BadParameter(f"{name} cannot be read: {error.strerror}.") from error
+            except ValueError as error:
+                raise click.BadParameter(f"{name} cannot be read as JSON: {error}.") from error
             if not isinstance(found, dict):
                 raise click.BadParameter(f"{name} is JSON, but no object with settings in it.")
             config.update(found)
@@ -52,12 +56,23 @@ def _read_settings(_: click.Context, __: click.Parameter, names: tuple[str, ...]
     from tap_segment_webhook.settings import Settings  # noqa: PLC0415 - as above
     from tap_segment_webhook.tap import TapSegmentWebhook  # noqa: PLC0415 - as above
 
+    config = read_config(names)
     try:
-        tap = TapSegmentWebhook(
-            config=read_config(names),
-            parse_env_config=not names or "ENV" in names,
-            setup_mapper=False,
-        )
+        with _signals_kept():
+            tap = TapSegmentWebhook(
+                config=config, parse_env_config=not names or "ENV" in names, setup_mapper=False
+            )
     except ConfigValidationError as error:
         raise click.ClickException("\n".join(error.errors)) from error
     return Settings.from_config(tap.config)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undo what the SDK makes of Ctrl-C and SIGTERM: to print a STATE and to end well."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

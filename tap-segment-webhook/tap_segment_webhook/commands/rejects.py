@@ -10,7 +10,7 @@ import click
 
 from tap_segment_webhook import timestamp
 from tap_segment_webhook.commands.console import plainly, progress
-from tap_segment_webhook.commands.options import with_settings
+from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.errors import InvalidEvent
 from tap_segment_webhook.event import read_event
 from tap_segment_webhook.spool.opening import open_reader, open_writer
@@ -35,23 +35,35 @@ def rejects() -> None:
 @rejects.command("list")
 @with_settings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the bytes.")
-def list_rejects(settings: Settings, as_json: bool) -> None:  # noqa: FBT001
+def list_rejects(settings: Settings, *, as_json: bool) -> None:
     """List the rejects, oldest first; their content only with --json."""
+    empty = True
     with plainly(), closing(open_reader(settings.spool)) as reader:
         for reject in reader.rejects():
+            empty = False
             click.echo(_json(reject) if as_json else _line(reject))
+    if empty:
+        click.echo("There are no rejects.", err=True)
 
 
-@rejects.command("retry")
+@rejects.command("retry", short_help="Read them again, and store those that are events now.")
 @with_settings
-def retry_rejects(settings: Settings) -> None:
+@as_json
+def retry_rejects(settings: Settings, *, as_json: bool) -> None:
     """Read the rejects again, and store those that this version can read.
 
-    Killed, or with exit code 1, it is to be run again: nothing is lost by it, or stored twice.
+    Stopped before its end, it is to be run again: nothing is lost by that, or
+    stored twice.
     """
     stored = duplicate = left = 0
+
+    def so_far() -> str:
+        if not stored + duplicate:
+            return "Nothing was stored."
+        return f"So far: {stored:,} stored, {duplicate:,} duplicates. Run it again for the rest."
+
     with (
-        plainly(),
+        plainly(so_far),
         closing(_open_writer(settings, "rejects retry")) as writer,
         closing(open_reader(settings.spool)) as reader,
         progress(reader.count_rejects(), "Retrying") as bar,
@@ -61,18 +73,21 @@ def retry_rejects(settings: Settings) -> None:
             stored, duplicate = stored + new, duplicate + len(lot) - new
             left += passed - len(lot)
             bar.update(passed)
-    click.echo(f"{stored:,} stored, {duplicate:,} duplicates, {left:,} are still no events.")
+    if as_json:
+        click.echo(json.dumps({"stored": stored, "duplicate": duplicate, "left": left}))
+    else:
+        click.echo(f"{stored:,} stored, {duplicate:,} duplicates, {left:,} are still no events.")
 
 
 @rejects.command("purge")
 @with_settings
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def purge_rejects(settings: Settings, yes: bool) -> None:  # noqa: FBT001
+def purge_rejects(settings: Settings, *, yes: bool) -> None:
     """Delete every reject for good."""
     with plainly(), closing(_open_writer(settings, "rejects purge")) as writer:
-        if not yes:
-            click.confirm(f"Delete {writer.rejects} rejects for good?", abort=True)
-        click.echo(f"{writer.purge_rejects()} rejects deleted.")
+        if writer.rejects and not yes:
+            click.confirm(f"Delete {writer.rejects:,} rejects for good?", abort=True)
+        click.echo(f"{writer.purge_rejects():,} rejects deleted.")
 
 
 def _open_writer(settings: Settings, purpose: str) -> Writer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tap_segment_webhook import timestamp
-from tap_segment_webhook.commands.console import plainly
+from tap_segment_webhook.commands.console import ensure_known, plainly
 from tap_segment_webhook.commands.options import with_settings
 from tap_segment_webhook.event import CODES, NAMES, TYPES
 from tap_segment_webhook.spool.model import Replay
@@ -31,7 +31,7 @@ def _read_moment(_: click.Context, __: click.Parameter, text: str | None) -> int
     return timestamp.to_ms(reading.text)
 
 
-@click.command()
+@click.command(short_help="Have the next run emit again what was received.")
 @with_settings
 @click.option("--since", callback=_read_moment, metavar="TIME", help="Received then or later.")
 @click.option("--until", callback=_read_moment, metavar="TIME", help="And before; else all since.")
@@ -66,9 +66,7 @@ def replay(
             return
         if since is None:
             raise click.UsageError("From when on? Give --since, or --undo.")
-        if name not in (known := reader.consumers.positions()):
-            names = ", ".join(map(repr, known)) or "none, before the first run of a pipeline"
-            raise click.ClickException(f"No consumer is called {name!r}. There are: {names}.")
+        ensure_known(name, reader.consumers)
         if name in reader.consumers.replays():
             raise click.ClickException(
                 f"Something is to be replayed for {name!r} already. Run the pipeline twice, so "

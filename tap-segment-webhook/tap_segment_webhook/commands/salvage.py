@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
 
 from tap_segment_webhook.clock import now_ms
 from tap_segment_webhook.commands.console import plainly
-from tap_segment_webhook.commands.options import with_settings
+from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.spool.opening import open_reader
 from tap_segment_webhook.spool.salvage import salvage as salvage_spool
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @with_settings
-def salvage(settings: Settings) -> None:
+@as_json
+def salvage(settings: Settings, *, as_json: bool) -> None:
     """Make a whole spool of a damaged one.
 
     Everything is kept whose checksum is right; the positions of the rest are
@@ -33,7 +35,11 @@ def salvage(settings: Settings) -> None:
         )
     with plainly():
         open_reader(settings.spool).close()  # there is one
-        click.echo(_salvaged(salvage_spool(settings.spool_url, now_ms())))
+        found = salvage_spool(settings.spool_url, now_ms())
+    if as_json:
+        click.echo(json.dumps({**found._asdict(), "damaged": str(found.damaged)}))
+    else:
+        click.echo(_salvaged(found))
 
 
 def _salvaged(found: Salvaged) -> str:
@@ -48,5 +54,5 @@ def _salvaged(found: Salvaged) -> str:
             "The books or the identity could not be read: to pipelines it is a new spool, and "
             "they emit all of it again."
         )
-    lines.append(f"The damaged file is kept as {found.damaged}; delete it when it is of no use.")
+    lines.append(f"The file as it was is kept as {found.damaged}; delete it when it is of no use.")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import click
 
 from tap_segment_webhook import timestamp
 from tap_segment_webhook.clock import now_ms
-from tap_segment_webhook.commands.console import balance, plainly
+from tap_segment_webhook.commands.console import balance, ensure_known, plainly
 from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.gaps import warnings
 from tap_segment_webhook.spool.engine import confirmed_by_all
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 def status(settings: Settings, forget: str | None, *, as_json: bool) -> None:
     """Show what waits, what was confirmed, and the books."""
     with plainly(), closing(open_reader(settings.spool)) as reader:
-        if forget is not None and not reader.consumers.forget(forget):
-            raise click.ClickException(f"No consumer is called {forget!r}.")
+        if forget is not None:
+            ensure_known(forget, reader.consumers)
+            reader.consumers.forget(forget)
+            click.echo(f"Nothing is kept for {forget!r} any more.", err=True)
         found = _survey(reader)
     click.echo(json.dumps(found, indent=2) if as_json else _describe(found))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from target_segment_api.settings import Settings
     from target_segment_api.target import TargetSegmentApi
@@ -40,8 +42,10 @@ def read_config(names: tuple[str, ...]) -> dict[str, Any]:
         if name != "ENV":
             try:
                 found = json.loads(Path(name).read_bytes())
-            except (OSError, ValueError) as error:
-                raise click.BadParameter(f"{name} cannot be read as JSON: {error}") from error
+            except OSError as error:
+                raise click.BadParameter(f"{name} cannot be read: {error.strerror}.") from error
+            except ValueError as error:
+                raise click.BadParameter(f"{name} cannot be read as JSON: {error}.") from error
             if not isinstance(found, dict):
                 raise click.BadParameter(f"{name} is JSON, but no object with settings in it.")
             config.update(found)
@@ -52,8 +56,10 @@ def make(kind: type[AnyTarget], names: tuple[str, ...]) -> AnyTarget:
     """Return a target with the settings that *names* name."""
     from singer_sdk.exceptions import ConfigValidationError  # noqa: PLC0415 - a fast --help
 
+    config = read_config(names)
     try:
-        return kind(config=read_config(names), parse_env_config=not names or "ENV" in names)
+        with _signals_kept():
+            return kind(config=config, parse_env_config=not names or "ENV" in names)
     except ConfigValidationError as error:
         raise click.ClickException("\n".join(error.errors)) from error
 
@@ -63,3 +69,14 @@ def read_settings(names: tuple[str, ...]) -> Settings:
     from target_segment_api.target import TargetSegmentApi  # noqa: PLC0415 - a fast --help
 
     return make(TargetSegmentApi, names).settings
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undo what the SDK makes of Ctrl-C and SIGTERM: to print a STATE and to end well."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
