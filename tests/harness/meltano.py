@@ -67,6 +67,17 @@ class Meltano:
         plugins = {name for job in jobs or JOBS for name in JOBS[job]}
         self("install", *sorted(plugins), seconds=INSTALL_SECONDS)
 
+    def share(self, folder: Path) -> Meltano:
+        """Make a project in *folder* that has the plugins installed in this one; return it."""
+        project = Meltano(folder, **self._settings)
+        own = self.project_file.read_text("utf-8")
+        own = own.replace("-e ${MELTANO_PROJECT_ROOT}", f"-e {self.folder}")
+        project.project_file.write_text(own, "utf-8")
+        (folder / ".meltano").mkdir()
+        for kind in ("extractors", "loaders"):
+            (folder / ".meltano" / kind).symlink_to(self.folder / ".meltano" / kind)
+        return project
+
     def __call__(
         self, *arguments: str, seconds: float = RUN_SECONDS, given: str | None = None
     ) -> str:

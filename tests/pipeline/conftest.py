@@ -1,10 +1,13 @@
-"""One PostgreSQL and one Meltano project for all tests of a session; the rest is each test's own.
+"""One PostgreSQL and one Meltano project for each process of a session, with shared plugins.
 
-Both are temporary: a session neither needs a `.meltano` nor changes one.
+All are temporary: a session neither needs a `.meltano` nor changes one. The rest
+is each test's own.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,11 +31,25 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def meltano(tmp_path_factory: pytest.TempPathFactory) -> Meltano:
-    """Install a Meltano project like this repository's."""
-    project = Meltano(tmp_path_factory.mktemp("meltano"))
-    project.install()
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Meltano:
+    """Install a Meltano project like this repository's: one process does, the others wait."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    done = folder / "meltano-installed"
+    with (folder / "meltano-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        project = Meltano(folder / "meltano")
+        if not done.exists():
+            project.install()
+            done.touch()
     return project
+
+
+@pytest.fixture(scope="session")
+def meltano(installed: Meltano, tmp_path_factory: pytest.TempPathFactory) -> Meltano:
+    """Give a Meltano project that has the plugins, whose state and logs are this process's own."""
+    return installed.share(tmp_path_factory.mktemp("meltano") / "project")
 
 
 @pytest.fixture

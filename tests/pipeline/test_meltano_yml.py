@@ -96,9 +96,9 @@ def test_each_job_confirms_in_its_own_name() -> None:
     assert all(drained.count(each["name"]) == 1 for each in taps)
 
 
-def test_install_leaves_meltano_yml_alone(meltano: Meltano) -> None:
+def test_install_leaves_meltano_yml_alone(installed: Meltano) -> None:
     """Installing from a clone makes no change to commit."""
-    assert meltano.project_file.read_bytes() == PROJECT_FILE.read_bytes()
+    assert installed.project_file.read_bytes() == PROJECT_FILE.read_bytes()
 
 
 @pytest.mark.parametrize("name", OURS)

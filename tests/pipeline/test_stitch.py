@@ -47,15 +47,7 @@ Columns = dict[str, dict[str, str]]
 @pytest.fixture
 def flow(tmp_path: Path, meltano: Meltano, server: Server) -> Pipeline:
     """Give a pipeline whose project is the test's own, with the session's plugins as installed."""
-    project = Meltano(tmp_path / "project")
-    own = project.project_file.read_text("utf-8")
-    own = own.replace("-e ${MELTANO_PROJECT_ROOT}", f"-e {meltano.folder}")
-    project.project_file.write_text(own, "utf-8")
-    (project.folder / ".meltano").mkdir()
-    for kind in ("extractors", "loaders"):
-        installed = meltano.folder / ".meltano" / kind
-        (project.folder / ".meltano" / kind).symlink_to(installed)
-    return Pipeline(tmp_path, project, server)
+    return Pipeline(tmp_path, meltano.share(tmp_path / "project"), server)
 
 
 def test_tables_and_columns_can_be_selected(flow: Pipeline) -> None:
