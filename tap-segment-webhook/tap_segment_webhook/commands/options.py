@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
+_HINT = "'--config'"
+
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -41,11 +43,14 @@ def read_config(names: tuple[str, ...]) -> dict[str, Any]:
             try:
                 found = json.loads(Path(name).read_bytes())
             except OSError as error:
-                raise click.BadParameter(f"{name} cannot be read: {error.strerror}.") from error
+                reason = f"{name} cannot be read: {error.strerror}."
+                raise click.BadParameter(reason, param_hint=_HINT) from error
             except ValueError as error:
-                raise click.BadParameter(f"{name} cannot be read as JSON: {error}.") from error
+                reason = f"{name} cannot be read as JSON: {error}."
+                raise click.BadParameter(reason, param_hint=_HINT) from error
             if not isinstance(found, dict):
-                raise click.BadParameter(f"{name} is JSON, but no object with settings in it.")
+                reason = f"{name} is JSON, but no object with settings in it."
+                raise click.BadParameter(reason, param_hint=_HINT)
             config.update(found)
     return config
 

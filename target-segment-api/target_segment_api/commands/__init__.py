@@ -13,6 +13,7 @@ import sys
 import click
 
 from target_segment_api.commands.check import check
+from target_segment_api.commands.console import Program
 from target_segment_api.commands.preview import preview
 from target_segment_api.commands.reconcile import reconcile
 from target_segment_api.commands.rejects import rejects
@@ -20,6 +21,7 @@ from target_segment_api.commands.test import run_cases
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"]},
     commands=[check, preview, reconcile, rejects, run_cases],
 )

@@ -9,7 +9,7 @@ import click
 from target_segment_api.commands.options import read_settings, with_config
 
 
-@click.command()
+@click.command(short_help="Tell whether sending would work.")
 @with_config
 def check(config: tuple[str, ...]) -> None:
     """Tell whether sending would work: files, endpoint, write key, region.

@@ -14,7 +14,7 @@ from target_segment_api.commands.options import as_json, make, with_config
 from target_segment_api.encoding import encode
 
 
-@click.command()
+@click.command(short_help="Tell what would be sent, from Singer messages.")
 @with_config
 @as_json
 @click.option("--show-values", is_flag=True, help="Show the values of the sample events.")

@@ -47,7 +47,7 @@ def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> in
         ) from error
 
 
-@click.command()
+@click.command(short_help="Tell which events have come back.")
 @with_config
 @click.option(
     "--receipts",

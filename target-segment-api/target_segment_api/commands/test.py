@@ -12,7 +12,7 @@ import click
 from target_segment_api.commands.options import read_config, with_config
 
 
-@click.command("test")
+@click.command("test", short_help="Try mappings on cases in YAML files.")
 @with_config
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
