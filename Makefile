@@ -42,8 +42,8 @@ parity: $(UV) ## our mappings beside Segment's own packages: tests/parity/RESULT
 
 soak: $(UV) ## every attack again, for longer, and what came of it: docs/reliability.md
 	mkdir -p .tools && rm -f $(ATTACKS)
-	SOAK_ROUNDS=200 ATTACK_REPORT=$(ATTACKS) $(RUN) pytest tests -k "kill or attacks"
-	$(RUN) python tests/harness/reliability.py $(ATTACKS)
+	SOAK_ROUNDS=200 ATTACK_REPORT=$(ATTACKS) $(RUN) pytest -m attack -n 2 --dist loadfile \
+		&& ended=0 || ended=$$?; $(RUN) python tests/harness/reliability.py $(ATTACKS) && exit $$ended
 
 .tools/bin/uv:
 	python3 -m venv .tools

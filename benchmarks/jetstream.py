@@ -44,6 +44,7 @@ SPOOLS = {
     "JetStream, 1 server": Spool(1),
     "JetStream, 1 server, sync always": Spool(1, jetstream="sync_interval: always"),
     "JetStream, 3 servers": Spool(3),
+    "JetStream, 3 servers, sync always": Spool(3, jetstream="sync_interval: always"),
     "JetStream, 3 servers, 2 receivers": Spool(3, receivers=2),
 }
 
@@ -138,7 +139,7 @@ def aims(spool: Spool) -> Iterator[list[Target]]:
 def servers(spool: Spool, folder: Path) -> Server | Cluster:
     """Return the servers of *spool*, not yet started."""
     if spool.servers > 1:
-        return Cluster(folder / "nats")
+        return Cluster(folder / "nats", jetstream=spool.jetstream)
     return Server(folder / "nats", jetstream=spool.jetstream)
 
 

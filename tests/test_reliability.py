@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from harness import attacks, reliability
 
-if TYPE_CHECKING:
-    from pathlib import Path
+TESTS = Path(__file__).parent
+LISTED = [words for listed in reliability.LISTED.values() for words in listed]
 
 
 def test_attack_reports_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +65,41 @@ def test_run_of_some_attacks_can_be_added() -> None:
     assert reliability.entered(document, "new\n", add=True) == (
         f"a\n{reliability.START}old\n\nnew\n{reliability.END}b\n"
     )
+
+
+def soaked() -> dict[Path, str]:
+    """Return the files that `make soak` takes tests from, each with its text."""
+    files = {path: path.read_text("utf-8") for path in TESTS.glob("*/test_*.py")}
+    return {
+        path: text
+        for path, text in files.items()
+        if path.parent.name == "attacks" or "pytest.mark.attack" in text
+    }
+
+
+@pytest.mark.parametrize("words", LISTED)
+def test_each_attack_that_is_listed_is_made_by_the_soak(words: str) -> None:
+    """A test of the soak reports it in the words that the list has for it."""
+    texts = [text for path, text in soaked().items()]
+
+    assert sum(words in text for text in texts) == 1
+
+
+def test_each_test_that_reports_an_attack_is_in_the_soak() -> None:
+    """Else its row would be gone from the table after the next one."""
+    reporting = {
+        path
+        for path in TESTS.glob("*/test_*.py")
+        if "import attack\n" in (text := path.read_text("utf-8")) or ", attack\n" in text
+    }
+
+    assert reporting
+    assert reporting <= soaked().keys()
+
+
+def test_report_without_a_listed_attack_is_told() -> None:
+    """A test that was skipped, or did not come to its attack, leaves no gap that nobody sees."""
+    lines = [{"attack": f"so many {words}"} for words in LISTED]
+
+    assert reliability.unreported(lines) == []
+    assert reliability.unreported(lines[1:]) == LISTED[:1]

@@ -211,7 +211,7 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
         th.StringType,
         secret=True,
         title="NATS Password",
-        description="On JetStream: the password of `nats_user`.",
+        description="On JetStream: the password of `nats_user`; without a user, a token.",
     ),
     th.Property(
         "nats_credentials",

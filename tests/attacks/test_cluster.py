@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import deliveries, singer
 from harness.attacks import ROUNDS, Attack, attack
-from harness.nats import Cluster, Server, ask
+from harness.nats import Cluster, Server, SplitCluster, ask
 from harness.receiver import HOST, SECRET, Receiver
 from harness.waiting import wait_until
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 AREA = "Spool on JetStream"
 SENDERS = 4
 ANSWER_SECONDS = 5.0  # what Segment's webhooks wait
+SOME = 50
+"""Events of Segment's between two steps of an attack in which it has to wait for many answers."""
+CUTS = itertools.cycle(((True, False), (False, True), (True, True), (False, False)))
+"""Whether it is the leader that is cut off, and whether connections are reset."""
 SHORT = max(1, ROUNDS // 10)
 """Rounds of what takes the servers an election each time."""
 
@@ -43,6 +48,8 @@ class Segment:
         self._numbers = itertools.count()
         self.acknowledged: list[str] = []
         self.statuses: Counter[int] = Counter()
+        self.taken_at: dict[Receiver, float] = {}
+        """When the last delivery was sent that a receiver has acknowledged."""
         self.slowest = 0.0
 
     def __enter__(self) -> Self:
@@ -84,7 +91,10 @@ class Segment:
             return False
         self.slowest = max(self.slowest, time.monotonic() - begun)
         self.statuses[answer.status] += 1
-        return answer.status == 200
+        if answer.status != 200:
+            return False
+        self.taken_at[receiver] = max(begun, self.taken_at.get(receiver, begun))
+        return True
 
 
 @pytest.fixture
@@ -106,6 +116,16 @@ def receiver_on(folder: Path, url: str, **settings: Any) -> Receiver:
     """Return a receiver whose spool is at *url*."""
     folder.mkdir(exist_ok=True)
     return Receiver(folder, spool_url=url, max_body_bytes=1_000_000, **settings)
+
+
+def takes(receiver: Receiver, one: deliveries.Delivery) -> bool:
+    """Tell whether *receiver* acknowledges a delivery."""
+    return receiver.deliver(one).status_code == 200
+
+
+def is_well(receiver: Receiver) -> bool:
+    """Tell whether *receiver* says that it could store now."""
+    return receiver.get("/health").status_code == 200
 
 
 def assert_all_is_there(segment: Segment, receiver: Receiver, record: Attack) -> None:
@@ -157,6 +177,55 @@ def test_frozen_server_loses_nothing(cluster: Cluster, receivers: list[Receiver]
     assert segment.slowest < ANSWER_SECONDS
 
 
+def test_cut_off_server_acknowledges_nothing(tmp_path: Path) -> None:
+    """Its clients get 503, the others' deliveries go on, and mended it is one of three again."""
+    with ExitStack() as stack:
+        cluster = stack.enter_context(SplitCluster(tmp_path / "cluster"))
+        clients = {
+            server: stack.enter_context(
+                receiver_on(tmp_path / server.folder.name, f"nats://{server.address}/segment")
+            )
+            for server in cluster.servers
+        }
+        record = stack.enter_context(
+            attack(AREA, "one of three cut off from the others, its clients not, leader or not")
+        )
+        with Segment(*clients.values()) as segment:
+            for is_leader, reset in itertools.islice(CUTS, SHORT):
+                record.rounds += 1
+                segment.go_on(SOME)
+                leader = cluster.leader_of("segment")
+                place = cluster.servers.index(leader)
+                victim = leader if is_leader else cluster.servers[place - 1]
+                alone = clients[victim]
+                cluster.cut_off(victim, reset=reset)
+                cut_at = time.monotonic()
+                own = delivery(record.rounds)
+                assert alone.deliver(own).status_code == 503
+                segment.go_on(SOME)
+                assert alone.deliver(own).status_code == 503
+                assert alone.get("/health").status_code == 503
+                assert segment.taken_at[alone] < cut_at
+                cluster.mend(victim)
+                wait_until(partial(takes, alone, own))
+                wait_until(partial(is_well, alone))
+        assert_all_is_there(segment, clients[cluster.servers[0]], record)
+    assert segment.slowest < ANSWER_SECONDS
+
+
+def test_receiver_leaves_a_server_that_is_cut_off(tmp_path: Path) -> None:
+    """It may go to any of three; whichever is cut off, it takes deliveries again by itself."""
+    with SplitCluster(tmp_path / "cluster") as cluster:
+        url = f"nats://{cluster.address}/segment"
+        with receiver_on(tmp_path / "one", url) as receiver:
+            for number, victim in enumerate(cluster.servers):
+                cluster.cut_off(victim)
+                wait_until(partial(takes, receiver, delivery(number)))
+                cluster.mend(victim)
+                cluster.wait_for_leader()
+            assert len(singer.sync(receiver.settings).records) == len(cluster.servers)
+
+
 def test_restart_of_all_servers_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
     """All are killed at once; receivers go on by themselves when they are back."""
     with attack(AREA, "all three killed at once and started again") as record:
@@ -176,22 +245,30 @@ def test_restart_of_all_servers_loses_nothing(cluster: Cluster, receivers: list[
 def test_without_a_majority_the_answer_is_503(cluster: Cluster, receivers: list[Receiver]) -> None:
     """In time for Segment, and 200 again as soon as there is one."""
     one = receivers[0]
-    assert one.deliver(delivery()).status_code == 200
-    for server in cluster.servers[:2]:
-        server.kill()
+    with attack(AREA, "two of three killed, and one of them started again") as record:
+        for number in range(SHORT):
+            record.rounds += 1
+            before, after = delivery(2 * number), delivery(2 * number + 1)
+            wait_until(partial(takes, one, before))
+            for server in cluster.servers[:2]:
+                server.kill()
 
-    begun = time.monotonic()
-    answer = one.deliver(delivery(1))
-    took = time.monotonic() - begun
+            begun = time.monotonic()
+            answer = one.deliver(after)
+            took = time.monotonic() - begun
 
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"]
-    assert took < ANSWER_SECONDS
-    assert one.get("/health").status_code == 503
-    cluster.servers[0].start()
-    wait_until(lambda: one.deliver(delivery(1)).status_code == 200)
-    wait_until(lambda: one.get("/health").status_code == 200)
-    assert len(singer.sync(one.settings).records) == 2
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"]
+            assert took < ANSWER_SECONDS
+            assert not is_well(one)
+            cluster.servers[0].start()
+            wait_until(partial(takes, one, after))
+            wait_until(partial(is_well, one))
+            record.events += 2
+            cluster.servers[1].start()
+        emitted = singer.sync(one.settings).records
+        record.lost = record.events - len(emitted)
+        assert record.lost == 0
 
 
 def test_killed_receiver_loses_nothing(receivers: list[Receiver]) -> None:
@@ -211,7 +288,8 @@ def test_killed_receiver_loses_nothing(receivers: list[Receiver]) -> None:
 
 def test_full_spool_answers_503_until_there_is_room(tmp_path: Path) -> None:
     """Nothing that waits is deleted for what comes, and the tap makes room."""
-    with Server(tmp_path / "server") as server:
+    with Server(tmp_path / "server") as server, attack(AREA, "full until the tap runs") as record:
+        record.rounds = 1
         url = f"nats://{server.address}/segment"
         receiver = receiver_on(
             tmp_path / "one", url, nats_replicas=1, max_spool_bytes=100_000, retention_days=0
@@ -226,8 +304,10 @@ def test_full_spool_answers_503_until_there_is_room(tmp_path: Path) -> None:
             wait_until(lambda: len(segment.acknowledged) > before)
 
         again = singer.sync(receiver.settings, state=run.state)
-        emitted = {record["message_id"] for record in (*run.records, *again.records)}
-        assert set(segment.acknowledged) <= emitted
+        emitted = {one["message_id"] for one in (*run.records, *again.records)}
+        record.events = len(segment.acknowledged)
+        record.lost = len(set(segment.acknowledged) - emitted)
+        assert record.lost == 0
 
 
 def test_stream_that_lost_its_end_gets_a_new_identity(tmp_path: Path) -> None:

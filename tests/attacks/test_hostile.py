@@ -51,8 +51,13 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 1000 if "SOAK_ROUNDS" in os.environ else 12
-ATTACK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+IS_LONG = "SOAK_ROUNDS" in os.environ
+REQUESTS = settings(
+    max_examples=150 if IS_LONG else 12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+BYTES = settings(
+    max_examples=1000 if IS_LONG else 12, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def test_every_answer_is_as_described(receiver: Receiver, operation: Any, mode: 
     said = Counts()
     kept = 0
 
-    @ATTACK
+    @REQUESTS
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
         nonlocal said, kept
@@ -128,7 +133,7 @@ def test_every_answer_is_as_described(receiver: Receiver, operation: Any, mode: 
 def test_bytes_that_are_no_http_cost_nothing(receiver: Receiver) -> None:
     """They are answered 400 or cut off."""
 
-    @ATTACK
+    @BYTES
     @given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
     def send(noise: bytes) -> None:
         answer = answered(receiver, noise + b"\r\n\r\n", closes=True)
@@ -146,7 +151,7 @@ def test_tampered_delivery_is_refused(receiver: Receiver) -> None:
     """One bit of body or signature is enough, and nothing is kept of it."""
     event = {"type": "track", "event": "Order Completed", "userId": "usr_1", "messageId": "m-1"}
 
-    @ATTACK
+    @BYTES
     @given(st.data())
     def deliver(data: st.DataObject) -> None:
         body = bytearray(deliveries.encode(event))

@@ -19,8 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tap_segment_webhook.spool.folder import Folder
+from typing_extensions import override
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from random import Random
 
     from typing_extensions import Self
@@ -86,11 +89,16 @@ class Operation(NamedTuple):
     """One thing that SQLite did to one file."""
 
     kind: str
-    """`create`, `write`, `truncate`, `sync`, `delete`, or `directory` for its folder's sync."""
+    """What was done: a file was made, written, cut or synced, or its name was given or taken.
+
+    `create`, `write`, `truncate`, `sync`, `delete`, `link`, `rename`, or
+    `directory`, which is the sync of its folder.
+    """
     path: str
     offset: int = 0
     """Where it was written, or the size it was cut to."""
     data: bytes = b""
+    """What was written, or the name that the file had before."""
 
 
 Fault = "Callable[[str, str], int]"
@@ -227,11 +235,45 @@ class Disk:
         return int(self._open_directory(path, descriptor))
 
 
+class RecordedFolder(Folder):
+    """Names of files, each change of which is written down by *disk* as well."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._record = disk.record
+
+    @override
+    def create(self, path: Path) -> None:
+        self._record.append(Operation("create", str(path)))
+        super().create(path)
+
+    @override
+    def link(self, path: Path, name: Path) -> None:
+        if path.exists():
+            self._record.append(Operation("link", str(name), data=str(path).encode()))
+        super().link(path, name)
+
+    @override
+    def rename(self, path: Path, name: Path) -> None:
+        self._record.append(Operation("rename", str(name), data=str(path).encode()))
+        super().rename(path, name)
+
+    @override
+    def remove(self, path: Path) -> None:
+        if path.exists():
+            self._record.append(Operation("delete", str(path)))
+        super().remove(path)
+
+    @override
+    def sync(self, path: Path) -> None:
+        self._record.append(Operation("directory", str(path)))
+        super().sync(path)
+
+
 class _Content:
     """A file: what was synced of it, and what was done since."""
 
-    def __init__(self) -> None:
-        self.synced = bytearray()
+    def __init__(self, synced: bytes = b"") -> None:
+        self.synced = bytearray(synced)
         self.since: list[Operation] = []
 
     def sync(self) -> None:
@@ -245,12 +287,14 @@ class Platter:
 
     Args:
         lies: whether the disk says that it has synced when it has not.
+        files: what it holds for certain at the beginning, by path.
     """
 
-    def __init__(self, *, lies: bool = False) -> None:
+    def __init__(self, *, lies: bool = False, files: Mapping[str, bytes] | None = None) -> None:
         self._lies = lies
-        self._files: dict[str, _Content] = {}
-        self._entries: dict[str, _Content] = {}  # the names that were synced
+        self._files = {path: _Content(content) for path, content in (files or {}).items()}
+        self._entries = dict(self._files)  # the names that were synced
+        self._renames: list[set[str]] = []  # names that change together, or not at all
 
     def play(self, operation: Operation) -> None:
         """Let *operation* happen."""
@@ -259,6 +303,13 @@ class Platter:
             self._files[path] = _Content()
         elif kind == "delete":
             self._files.pop(path, None)
+        elif kind in ("link", "rename"):
+            before = operation.data.decode()
+            if before in self._files:
+                self._files[path] = self._files[before]
+            if kind == "rename":
+                del self._files[before]
+                self._renames.append({before, path})
         elif kind in ("write", "truncate"):
             self._files[path].since.append(operation)
         elif not self._lies:
@@ -268,6 +319,7 @@ class Platter:
                 self._sync_directory(str(Path(path).parent))
 
     def _sync_directory(self, folder: str) -> None:
+        self._renames = []
         for name in self._entries.keys() | self._files.keys():
             if str(Path(name).parent) == folder:
                 if name in self._files:
@@ -279,13 +331,21 @@ class Platter:
         """Return the files that a power cut at this moment may leave, one way of many."""
         share = random.choice((0.0, 0.1, 0.5, 0.9, 1.0))  # of what was not synced and arrived
         prefix = random.random() < 0.3  # it arrived in the order in which it was written
-        left: dict[str, bytes] = {}
+        left: dict[str, _Content] = {}
+        renamed: dict[str, bool] = {}
+        for names in self._renames:
+            renamed.update(dict.fromkeys(names, random.random() < share))
         for name in sorted(self._entries.keys() | self._files.keys()):
             old, new = self._entries.get(name), self._files.get(name)
-            content = new if old is new or random.random() < share else old
+            is_new = renamed[name] if name in renamed else random.random() < share
+            content = new if old is new or is_new else old
             if content is not None:
-                left[name] = bytes(_torn(content, share, random, prefix=prefix))
-        return left
+                left[name] = content
+        images = {  # one for each file, whatever names it has
+            content: bytes(_torn(content, share, random, prefix=prefix))
+            for content in dict.fromkeys(left.values())
+        }
+        return {name: images[content] for name, content in left.items()}
 
 
 def _torn(content: _Content, share: float, random: Random, *, prefix: bool) -> bytearray:

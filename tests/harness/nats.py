@@ -6,11 +6,12 @@ import asyncio
 import json
 import signal
 import socket
-import subprocess
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from harness.lines import Line
+from harness.process import Process
 from harness.receiver import PROGRAMS
 from harness.waiting import wait_until
 from nats.aio.client import Client
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 
 
 HOST = "127.0.0.1"
-STOP_SECONDS = 30
 MAX_PAYLOAD = 1 << 20
 
 
-class Server:
+class Server(Process):
     """One `nats-server` with JetStream in *folder*, on a port that stays the same over restarts.
 
     *more* is added to its configuration, *jetstream* to that of JetStream.
@@ -40,23 +40,27 @@ class Server:
         self, folder: Path, *, number: int = 1, more: str = "", jetstream: str = ""
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        super().__init__(
+            folder / "nats.log", r"Listening for client connections on \S+:(\d+)", port=free_port()
+        )
         self.folder = folder
         self._number = number
         self._more = more
         self._jetstream = jetstream
         self._config = folder / "nats.conf"
-        self._process: subprocess.Popen[bytes] | None = None
         self.join(())
 
-    def join(self, routes: Sequence[int], *, own: int = 0) -> None:
-        """Be the server with the route *own* of a cluster whose servers have *routes*."""
+    def join(self, routes: Sequence[int], *, own: int = 0, more: str = "") -> None:
+        """Be the server with the route *own* of a cluster whose servers have *routes*.
+
+        *more* is added to what the configuration says of the cluster.
+        """
         cluster = ""
         if routes:
             urls = ", ".join(f"nats-route://{HOST}:{port}" for port in routes)
             cluster = (
                 f"cluster {{ name: test, listen: '{HOST}:{own}', routes: [{urls}], "
-                "pool_size: -1 }\n"
+                f"pool_size: -1, {more} }}\n"
             )
         self._config.write_text(
             f"server_name: server-{self._number}\nlisten: '{HOST}:{self.port}'\n"
@@ -74,63 +78,35 @@ class Server:
         """Its host and port."""
         return f"{HOST}:{self.port}"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        if self._process is not None:
+            self.kill()
 
-    def start(self) -> None:
-        """Start it, and return once it answers."""
-        assert self._process is None
-        with (self.folder / "nats.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(PROGRAMS / "nats-server"), "-c", str(self._config)], stdout=log, stderr=log
-            )
-        wait_until(self._answers)
-
-    def stop(self) -> None:
-        """Let it end by itself."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill it (`kill -9`), if it runs."""
-        self._end(signal.SIGKILL)
+    def words(self) -> list[str]:
+        """Return the command that starts it."""
+        return [str(PROGRAMS / "nats-server"), "-c", str(self._config)]
 
     def freeze(self) -> None:
-        """Have it stand still, its connections open, as behind a cut network."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        """Have it stand still, its connections open, as a machine that hangs."""
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Have it go on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def _end(self, number: int) -> None:
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        process.send_signal(number)
-        process.wait(STOP_SECONDS)
-
-    def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "nats.log").read_text("utf-8")
-        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-            return True
-        return False
+        self.signal(signal.SIGCONT)
 
 
 class Cluster:
-    """Three servers that know one another; *login* is a user and a password, if they ask."""
+    """Three servers that know one another; *login* is a user and a password, if they ask.
 
-    def __init__(self, folder: Path, *, login: Login = None) -> None:
+    *jetstream* is added to the configuration of JetStream.
+    """
+
+    def __init__(self, folder: Path, *, login: Login = None, jetstream: str = "") -> None:
         self.routes = [free_port() for _ in range(3)]
         self._login = login
         self.servers = [
-            Server(folder / f"server-{number}", number=number) for number in range(1, 4)
+            Server(folder / f"server-{number}", number=number, jetstream=jetstream)
+            for number in range(1, 4)
         ]
         for server, own in zip(self.servers, self.routes, strict=True):
             server.join(self.routes, own=own)
@@ -178,6 +154,55 @@ class Cluster:
         """Return the others."""
         leader = self.leader_of(stream)
         return [server for server in self.servers if server is not leader]
+
+
+class SplitCluster(Cluster):
+    """Three servers that reach one another only by lines which can be cut.
+
+    Clients stay with the servers that they were told of: these name no others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._lines: dict[tuple[Server, Server], Line] = {}
+        own = dict(zip(self.servers, self.routes, strict=True))
+        for one in self.servers:
+            others = [other for other in self.servers if other is not one]
+            for other in others:
+                self._lines[one, other] = Line(own[other])
+            # What servers tell one another of a third is where nobody listens: no way around.
+            one.join(
+                [self._lines[one, other].port for other in others],
+                own=own[one],
+                more=f"no_advertise: true, advertise: '{HOST}:{free_port()}'",
+            )
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for line in self._lines.values():
+                stack.enter_context(line)
+            super().__enter__()
+            self._ends = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._ends.close()
+
+    def cut_off(self, server: Server, *, reset: bool = False) -> None:
+        """Let nothing pass between *server* and the others; with *reset*, they are told."""
+        for line in self._lines_of(server):
+            line.cut()
+            if reset:
+                line.reset()
+
+    def mend(self, server: Server) -> None:
+        """Let them reach one another again."""
+        for line in self._lines_of(server):
+            line.mend()
+
+    def _lines_of(self, server: Server) -> list[Line]:
+        return [line for ends, line in self._lines.items() if server in ends]
 
 
 def ask(

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness.nats import MAX_PAYLOAD, Server, ask, free_port
+from harness.nats import MAX_PAYLOAD, Cluster, Server, ask, free_port
 from harness.spool import event, events, received
 from spool.conftest import Spool, on
 from tap_segment_webhook.errors import SpoolUnusable
@@ -68,6 +68,19 @@ def test_stream_that_somebody_else_has_made_is_taken(server: Server, alone: Spoo
     assert alone.fill(received(*events(3))) == [Counts(3, 3)]
 
 
+def test_one_replica_is_warned_of(
+    alone: Spool, shared_cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether its server syncs before it acknowledges cannot be seen; three need no warning."""
+    open_writer(on(shared_cluster.address)).close()
+    assert "sync_interval" not in caplog.text
+
+    alone.fill(received(event(1)))
+
+    assert "has 1 replica" in caplog.text
+    assert "on a disk only where that server's sync_interval is always" in caplog.text
+
+
 def test_fewer_replicas_than_asked_for_are_refused(server: Server, alone: Spool) -> None:
     """Also of a stream that is there already."""
     make(server, alone)
@@ -119,29 +132,6 @@ def test_urls_that_name_no_stream_are_refused(url: str) -> None:
     """The message shows how one looks."""
     with pytest.raises(SpoolUnusable, match="nats://HOST:PORT/STREAM"):
         open_reader(Location(url))
-
-
-def test_credentials_in_the_url_are_refused() -> None:
-    """They would be in every log line that names the spool; this one does not repeat them."""
-    with pytest.raises(SpoolUnusable, match="nats_user") as error:
-        open_reader(Location("nats://somebody:not-a-real-secret@host:4222/segment"))
-
-    assert "not-a-real-secret" not in str(error.value)
-
-
-def test_user_and_password_are_shown_to_the_server(tmp_path: Path) -> None:
-    """Without them it does not answer."""
-    more = "authorization { user: somebody, password: not-a-real-secret }"
-    with Server(tmp_path, more=more) as server:
-        location = on(server.address, replicas=1)._replace(
-            user="somebody",
-            password="not-a-real-secret",  # noqa: S106
-        )
-
-        with closing(open_writer(location)) as writer:
-            assert writer.commit([received(event(1))]) == [Counts(1, 1)]
-        with pytest.raises(SpoolUnusable, match="No NATS server can be reached"):
-            open_reader(location._replace(password="wrong"))  # noqa: S106
 
 
 def test_absent_server_is_told_of() -> None:

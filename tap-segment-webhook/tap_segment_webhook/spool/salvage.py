@@ -7,7 +7,6 @@ take everything again. The damaged files stay, under another name.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import uuid
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tap_segment_webhook.errors import InvalidEvent, SpoolUnusable
 from tap_segment_webhook.event import DIGEST_BYTES, read_event
+from tap_segment_webhook.spool.folder import Folder
 from tap_segment_webhook.spool.layout import (
     being_salvaged,
     block_columns,
@@ -62,7 +62,7 @@ class Salvaged(NamedTuple):
     """The file as it was. Nothing of ours looks at it any more."""
 
 
-def salvage(url: str, now: int) -> Salvaged:
+def salvage(url: str, now: int, folder: Folder | None = None) -> Salvaged:
     """Replace the spool at *url* by one with all that can be saved of it.
 
     Interrupted at any moment, it is to be run again; the spool is refused until then.
@@ -72,59 +72,62 @@ def salvage(url: str, now: int) -> Salvaged:
             too little can be read to begin with. Then nothing was changed.
     """
     path = spool_path(url)
-    damaged, new = Path(f"{path}-damaged"), being_salvaged(path)
     lock = Lock(Path(f"{path}-lock"), "segment-receiver salvage")
     try:
+        return _Replacement(path, folder or Folder()).run(now)
+    finally:
+        lock.release()
+
+
+class _Replacement:
+    """The spool at *path* is replaced: its names in *folder*."""
+
+    def __init__(self, path: Path, folder: Folder) -> None:
+        self._path = path
+        self._damaged, self._new = Path(f"{path}-damaged"), being_salvaged(path)
+        self._folder = folder
+
+    def run(self, now: int) -> Salvaged:
+        path, damaged, new = self._path, self._damaged, self._new
         begins = not new.exists()
         if begins and damaged.exists():
             raise SpoolUnusable(
                 f"{damaged} is still there from an earlier salvage. Move it away or delete it."
             )
-        _begin(path, damaged, new)
+        self._begin()
         try:
             result = _Rescue(damaged, now).into(new)
         except BaseException:
             if begins:
-                _remove(damaged)
-                _remove(new)
+                self._remove(damaged)
+                self._remove(new)
             raise
-        _remove(path, *_LOGS)  # or an old log would meet the new file
-        _sync_folder(path)
-        new.replace(path)
-        _sync_folder(path)
+        self._remove(path, *_LOGS)  # or an old log would meet the new file
+        self._folder.sync(path)
+        self._folder.rename(new, path)
+        self._folder.sync(path)
         return result
-    finally:
-        lock.release()
 
+    def _begin(self) -> None:
+        """Give the files a second name, under which they stay, and make the new one, empty.
 
-def _begin(path: Path, damaged: Path, new: Path) -> None:
-    """Give the files at *path* a second name, under which they stay, and an empty file to *new*.
+        The one without a suffix is named last: once it is there, all are.
+        """
+        self._remove(self._new)
+        self._folder.create(self._new)
+        self._folder.sync(self._path)
+        if not self._damaged.exists():
+            self._remove(self._damaged, *_LOGS)
+            for suffix in _LOGS:
+                self._folder.link(Path(f"{self._path}{suffix}"), Path(f"{self._damaged}{suffix}"))
+            self._folder.sync(self._path)
+            self._folder.link(self._path, self._damaged)
+        self._folder.sync(self._path)
 
-    The one without a suffix is named last: once it is there, all are.
-    """
-    _remove(new)
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600))
-    _sync_folder(path)
-    if not damaged.exists():
-        _remove(damaged, *_LOGS)
-        for suffix in (*_LOGS, ""):
-            with suppress(FileNotFoundError):
-                os.link(f"{path}{suffix}", f"{damaged}{suffix}")
-    _sync_folder(path)
-
-
-def _remove(path: Path, *suffixes: str) -> None:
-    """Remove the file at *path* with all that SQLite keeps beside it, or only its *suffixes*."""
-    for suffix in suffixes or ("", *_LOGS):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def _remove(self, path: Path, *suffixes: str) -> None:
+        """Remove the file at *path* with all that SQLite keeps beside it, or only *suffixes*."""
+        for suffix in suffixes or ("", *_LOGS):
+            self._folder.remove(Path(f"{path}{suffix}"))
 
 
 class _Rescue:

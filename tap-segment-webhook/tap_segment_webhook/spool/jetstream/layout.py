@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from tap_segment_webhook.spool.jetstream.link import Link
     from tap_segment_webhook.spool.model import Location
+
+_log = logging.getLogger("segment-receiver")
 
 _SECOND: Final = 1_000_000_000
 _OVERHEAD_BYTES: Final = 4096  # of a message beside the event
@@ -107,6 +110,14 @@ def ensure(link: Link, location: Location, *, create: bool) -> None:
                 f"The stream {config['name']} at {location.url} would not keep what is promised: "
                 f"{'; '.join(reasons)}. Change it with the server's own tools, or choose another "
                 "stream."
+            )
+        if found.get("num_replicas", 1) == 1 and config["name"] == link.stream:
+            _log.warning(
+                "The stream %s has 1 replica: a 200 means that one server has the event, and that "
+                "it is on a disk only where that server's sync_interval is always, which cannot be "
+                "seen from here. Otherwise a power cut loses what came since it last synced, "
+                "2 minutes by default.",
+                link.stream,
             )
 
 

@@ -10,11 +10,13 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import re
 import threading
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ import msgspec
 from tap_segment_webhook.errors import SpoolUnusable
 
 try:
+    import nkeys
     from nats.aio.client import Client
     from nats.errors import Error as NatsError
     from nats.errors import MaxPayloadError, NoRespondersError
@@ -46,12 +49,17 @@ _log = logging.getLogger("segment-receiver")
 START_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 20.0  # of readers; the servers elect a leader within 10 (raft.go)
 _REQUEST_SECONDS: Final = 2.0
+_UNHEARD_SECONDS: Final = 3.0  # an election takes longer, and loses nothing by a change of server
+_FORGET_SECONDS: Final = 10.0
 _ACK_SECONDS: Final = 1.2
 _PAUSE_SECONDS: Final = 0.1
 _RECONNECT_SECONDS: Final = 1
 _HANG_UP_SECONDS: Final = 5.0
 _IN_FLIGHT: Final = 2000
 _PING_SECONDS: Final = 1  # a server that stands still is given up after three of them
+_SEED: Final = re.compile(
+    rb"-BEGIN NATS USER JWT-.*-BEGIN USER NKEY SEED-+\s+(SU[A-Z2-7]+)\s+-+END", re.DOTALL
+)
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _NOT_FOUND: Final = 404
@@ -106,8 +114,26 @@ class Ack(NamedTuple):
     """How often it was sent; from the second on, the duplicate may be of our own."""
 
 
+class _Client(Client):
+    """One that shows a server behind `tls://` nothing before the connection is encrypted.
+
+    The client of the package encrypts when the server says that it wants it,
+    in words that anybody between may change.
+    """
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
+        server = self._current_server
+        is_promised = server is not None and server.uri.scheme == "tls"
+        if initial_connection and is_promised and not info.get("tls_required"):
+            raise NatsError("it does not encrypt the connection, which tls:// asks for")
+        await super()._process_info(info, initial_connection)
+
+
 class Link:
     """A connection that comes back by itself.
+
+    A server that lets nothing be kept for a while may be cut off from the
+    others: then another one is tried.
 
     Raises:
         SpoolUnusable: the URL is wrong, or nobody answers there.
@@ -115,23 +141,35 @@ class Link:
 
     def __init__(self, location: Location) -> None:
         self.stream, servers = read_url(location.url)
+        if location.credentials:
+            _check_credentials(location.credentials)
         self.place = location.url
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
         self._thread.start()
-        self._client = Client()
+        self._client = _Client()
         self._numbers = itertools.count()
         self._acks: dict[str, asyncio.Future[Msg]] = {}
         self._away = False
+        self._is_open = self._is_cut_off = False
+        self._unheard_since = self._unheard_at = self._kept_at = -math.inf
+        self._errors: dict[str, None] = {}
         try:
             self.call(self._connect(location, servers), START_SECONDS)
-        except BaseException as error:
+            self._is_open = True
+        except Away as error:
             self.close()
-            if isinstance(error, (NatsError, OSError, Away, ValueError)):
-                raise SpoolUnusable(
-                    f"No NATS server can be reached at {location.url} within "
-                    f"{START_SECONDS:g} seconds: {str(error) or type(error).__name__}."
-                ) from error
+            raise SpoolUnusable(
+                f"No NATS server can be reached at {location.url} within {START_SECONDS:g} "
+                f"seconds: {'; '.join(self._errors) or error}."
+            ) from error
+        except (NatsError, OSError, ValueError) as error:
+            self.close()
+            raise SpoolUnusable(
+                f"No NATS server can be reached at {location.url}: {_words(error)}."
+            ) from error
+        except BaseException:
+            self.close()
             raise
 
     @property
@@ -144,6 +182,12 @@ class Link:
         """The server's version, as two numbers."""
         found = self._client.connected_server_version
         return found.major, found.minor
+
+    @property
+    def _server(self) -> str:
+        """Host and port of the server that it is connected to."""
+        url = self._client.connected_url
+        return url.netloc if url else "-"
 
     def close(self) -> None:
         """Hang up and end the thread."""
@@ -181,14 +225,21 @@ class Link:
         """
         until = time.monotonic() + seconds
         while True:
+            begun = time.monotonic()
             try:
-                return self.call(self._ask(name, body), _REQUEST_SECONDS + 1)
+                answer = self.call(self._ask(name, body), _REQUEST_SECONDS + 1)
             except Away:
+                self._note_unheard(begun)
                 if time.monotonic() > until:
                     raise
             except Refused as error:
-                if error.code not in _PASSING or time.monotonic() > until:
+                if error.code not in _PASSING:
                     raise
+                self._note_unheard(begun)
+                if time.monotonic() > until:
+                    raise
+            else:
+                return answer
             time.sleep(_PAUSE_SECONDS)
 
     def message(
@@ -213,7 +264,17 @@ class Link:
             Away: some may be kept and some not, after *seconds*.
             Refused: some of them was, and others may be kept.
         """
-        return self.call(self._publish(messages, time.monotonic() + seconds), seconds + 1)
+        begun = time.monotonic()
+        try:
+            acks = self.call(self._publish(messages, begun + seconds), seconds + 1)
+        except Away:
+            self._note_unheard(begun)
+            raise
+        self._unheard_at = -math.inf
+        if self._is_cut_off:
+            self._is_cut_off = False
+            _log.info("Events are kept again, through the server %s.", self._server)
+        return acks
 
     async def _connect(self, location: Location, servers: list[str]) -> None:
         await self._client.connect(
@@ -221,6 +282,7 @@ class Link:
             name="tap-segment-webhook",
             user=location.user,
             password=location.password,
+            token=None if location.user else location.password,
             user_credentials=location.credentials,
             connect_timeout=2,
             reconnect_time_wait=_RECONNECT_SECONDS,
@@ -248,15 +310,45 @@ class Link:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
+    def _note_unheard(self, since: float) -> None:
+        """Go to another server, if this one has kept nothing for too long.
+
+        Answers to questions are no sign that it is well: one that is cut off
+        goes on to tell what it knows. Only what it keeps takes the others.
+        """
+        now = time.monotonic()
+        if self._kept_at >= since:
+            return
+        if now - self._unheard_at > _FORGET_SECONDS:
+            self._unheard_since = since
+        self._unheard_at = now
+        if now - self._unheard_since < _UNHEARD_SECONDS or len(self._client.servers) == 1:
+            return
+        self._unheard_at = -math.inf
+        if self._client.is_connected:
+            if not self._is_cut_off:
+                self._is_cut_off = True
+                _log.warning(
+                    "The server %s keeps nothing, as if cut off from the others. Trying the rest "
+                    "of %s.",
+                    self._server,
+                    self.place,
+                )
+            self.call(self._client.force_reconnect(), _REQUEST_SECONDS)
+
     async def _note_error(self, error: Exception) -> None:
+        if not self._is_open:
+            self._errors[_words(error)] = None
         _log.debug("NATS: %s", type(error).__name__)
 
     async def _note_away(self) -> None:
-        if not self._away:
+        if not self._away and not self._is_cut_off:
             self._away = True
             _log.warning("The connection to %s is lost. Trying again.", self.place)
 
     async def _note_back(self) -> None:
+        if not self._away:
+            return
         self._away = False
         _log.info("The connection to %s is back.", self.place)
 
@@ -267,7 +359,7 @@ class Link:
         except NoRespondersError as error:
             raise Away("JetStream is not enabled there, or has no majority") from error
         except NatsError as error:
-            raise Away(str(error) or type(error).__name__) from error
+            raise Away(_words(error)) from error
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise Refused(answer["error"])
@@ -291,6 +383,8 @@ class Link:
                     outcome = _read_ack(answer, attempts[place])
                     if isinstance(outcome, Ack):
                         acks[place] = outcome
+                        if not outcome.duplicate:
+                            self._kept_at = time.monotonic()
                     else:
                         is_well, reason = False, outcome
                 if not is_well:
@@ -341,7 +435,7 @@ class Link:
                 inbox, cb=take, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
         except NatsError as error:
-            raise Away(str(error) or type(error).__name__) from error
+            raise Away(_words(error)) from error
 
         async def end() -> None:
             with suppress(NatsError):
@@ -358,7 +452,7 @@ class Link:
         try:
             await self._client.publish(subject, json.dumps(body).encode(), reply)
         except NatsError as error:
-            raise Away(str(error) or type(error).__name__) from error
+            raise Away(_words(error)) from error
 
 
 def _read_ack(answer: Msg | None, attempts: int) -> Ack | str:
@@ -380,6 +474,29 @@ def _read_ack(answer: Msg | None, attempts: int) -> Ack | str:
     ):
         raise refused
     return str(refused)
+
+
+def _check_credentials(path: str) -> None:
+    """See that a file of credentials can be read and has what the client looks for.
+
+    Raises:
+        SpoolUnusable: it has not; of what is in it, nothing is said.
+    """
+    try:
+        found = _SEED.search(Path(path).read_bytes())
+        nkeys.from_seed(bytearray(found[1] if found else b"")).wipe()
+    except OSError as error:
+        raise SpoolUnusable(f"nats_credentials cannot be read: {error}.") from error
+    except (nkeys.NkeysError, ValueError) as error:
+        raise SpoolUnusable(
+            f"nats_credentials is {path}, which is no .creds file of a NATS user. Write it again "
+            "with the tool that made the user."
+        ) from error
+
+
+def _words(error: BaseException) -> str:
+    """Return what *error* says, or its name."""
+    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def read_url(url: str) -> tuple[str, list[str]]:
