@@ -9,7 +9,7 @@ from target_segment_api.commands.options import read_settings, with_config
 from target_segment_api.journal import read
 
 
-@click.group()
+@click.group(short_help="Events that Segment would not take.")
 def rejects() -> None:
     """Events that Segment would not take, or did not, kept with the reasons."""
 
