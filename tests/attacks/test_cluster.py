@@ -1,4 +1,4 @@
-"""Servers of NATS are killed, frozen, filled and started anew under load: nothing is lost."""
+"""Servers of NATS are killed, frozen, slowed, cut off, filled and started anew: nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import deliveries, singer
 from harness.attacks import ROUNDS, Attack, attack
-from harness.nats import Cluster, Server, SplitCluster, ask
+from harness.nats import Cluster, Server, SplitCluster, ask, slowed
 from harness.receiver import HOST, SECRET, Receiver
 from harness.waiting import wait_until
 
@@ -173,6 +173,20 @@ def test_frozen_server_loses_nothing(cluster: Cluster, receivers: list[Receiver]
                 segment.go_on()
                 victim.thaw()
                 cluster.wait_for_leader()
+        assert_all_is_there(segment, receivers[0], record)
+    assert segment.slowest < ANSWER_SECONDS
+
+
+def test_slow_server_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
+    """The leader, and then another one, has a tenth of its time: slower, but nothing is lost."""
+    with attack(AREA, "one of three at a tenth of its speed, leader or not") as record:
+        with Segment(*receivers) as segment:
+            for number in range(SHORT):
+                record.rounds += 1
+                segment.go_on()
+                place = cluster.servers.index(cluster.leader_of("segment"))
+                with slowed(cluster.servers[place - number % 2]):
+                    segment.go_on(1000)
         assert_all_is_there(segment, receivers[0], record)
     assert segment.slowest < ANSWER_SECONDS
 

@@ -6,8 +6,9 @@ import asyncio
 import json
 import signal
 import socket
+import threading
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.lines import Line
@@ -18,7 +19,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from typing_extensions import Self
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 HOST = "127.0.0.1"
+RUNS_SECONDS = 0.05
 MAX_PAYLOAD = 1 << 20
 
 
@@ -93,6 +95,26 @@ class Server(Process):
     def thaw(self) -> None:
         """Have it go on."""
         self.signal(signal.SIGCONT)
+
+
+@contextmanager
+def slowed(server: Server) -> Iterator[None]:
+    """Let *server* run a tenth of the time, a little at a time, as on a busy machine."""
+    over = threading.Event()
+
+    def hold_up() -> None:
+        while not over.wait(RUNS_SECONDS):
+            server.freeze()
+            over.wait(9 * RUNS_SECONDS)
+            server.thaw()
+
+    thread = threading.Thread(target=hold_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Cluster:
