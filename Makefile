@@ -8,6 +8,8 @@ SHELL := /bin/bash
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 # The Python that python3 means here, so that uv neither guesses nor downloads one.
 export UV_PYTHON ?= $(shell python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
+# Images for containers often set it: each program that a test starts would be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
 RUN := $(UV) run --locked
 ATTACKS := $(CURDIR)/.tools/attacks.jsonl
 
@@ -20,7 +22,7 @@ demo: $(UV) ## webhooks to PostgreSQL and back to Segment through Meltano, and t
 	$(RUN) python examples/demo.py
 
 test: $(UV) ## every test, with a real PostgreSQL and a real Meltano
-	$(RUN) pytest -n 3 --dist loadfile
+	$(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(UV) ## format, lint, types, generated docs
 	$(UV) lock --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 
 pytest.register_assert_rewrite("harness")  # what it asserts is explained as in a test
+
+# Images for containers often set it; each of the many programs would be compiled anew then.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

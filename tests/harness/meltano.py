@@ -36,8 +36,6 @@ RUN_SECONDS = 180
 INSTALL_SECONDS = 600
 
 _OTHERS = ("MELTANO_", "TAP_", "TARGET_")
-# Images for containers often set it; each of the many programs would be compiled anew then.
-_SLOW = "PYTHONDONTWRITEBYTECODE"
 
 
 class MeltanoFailed(Exception):
@@ -121,11 +119,7 @@ class Meltano:
             _stop(process)
 
     def _environment(self) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(_OTHERS) and name != _SLOW
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
         return {
             **kept,
             "MELTANO_CLI_LOG_FORMAT": "uncolored",
