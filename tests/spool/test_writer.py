@@ -194,6 +194,21 @@ def test_erased_events_are_passed_over(spool: Spool) -> None:
     assert [row[1] for row in spool.rows()] == [1, 3, 4]
 
 
+def test_pruning_goes_on_behind_erased_events(spool: Spool) -> None:
+    """Also where the last ones were erased, and nothing has come since."""
+    spool.fill(received(*events(5)))
+    with spool.writer() as writer, spool.reader() as reader:
+        writer.consumers.confirm("default", 5, 0)
+        lot = [
+            (block, [row[1] for row in block.rows() if row[1] > 3])
+            for block in reader.blocks(0, reader.head())
+        ]
+        writer.erase([(block, gone) for block, gone in lot if gone])
+    prune(spool)
+
+    assert spool.rows() == []
+
+
 def test_writer_says_what_is_in_the_spool(spool: Spool) -> None:
     """The figures of `/metrics` are right from the start."""
     spool.fill(received(*events(3), b"[1]"))

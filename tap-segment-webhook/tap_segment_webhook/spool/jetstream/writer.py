@@ -256,11 +256,10 @@ class JetStreamWriter:
         found = 0
         while low <= high:
             middle = (low + high) // 2
-            message = self._link.api(
-                f"STREAM.MSG.GET.{self._names.events}",
-                {"seq": middle, "next_by_subj": self._names.every_event},
-            )["message"]
-            if to_ms(message["time"]) < moment:
+            message = self._link.message(
+                self._names.events, {"seq": middle, "next_by_subj": self._names.every_event}
+            )
+            if message is not None and to_ms(message["time"]) < moment:
                 found = min(max(int(message["seq"]), middle), high)
                 low = found + 1
             else:
