@@ -31,7 +31,7 @@ IS_LONG = ROUNDS >= 100
 # A run takes seconds to begin. Long, a hundred of them are killed whole.
 TABLES = 17 if IS_LONG else 1
 VICTIMS = (TAP, TARGET, *[MELTANO] * (6 if IS_LONG else 1))
-TIMES = 13 if IS_LONG else 1
+TIMES = 5 if IS_LONG else 1
 EVENTS = 1_000 * len(VICTIMS)
 END_SECONDS = 30
 
