@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE_SECONDS = 60.0
-_LOOK_SECONDS = 0.01
+_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.1
+_SHARE = 5  # a pause is so much longer than the look before it, which may have asked a server
 
 
 def wait_until(happened: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
@@ -18,8 +20,12 @@ def wait_until(happened: Callable[[], object], seconds: float = PATIENCE_SECONDS
     Raises:
         TimeoutError: it did not become true within *seconds*.
     """
-    deadline = time.monotonic() + seconds
+    looked_at = time.monotonic()
+    deadline = looked_at + seconds
     while not happened():
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise TimeoutError(f"It did not happen within {seconds:g} seconds.")
-        time.sleep(_LOOK_SECONDS)
+        pause = min(_SHARE * (now - looked_at), _LONGEST_PAUSE_SECONDS)
+        time.sleep(max(pause, _PAUSE_SECONDS))
+        looked_at = time.monotonic()
