@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,15 @@ from harness.attacks import ROUNDS, Attack, attack
 from harness.nats import Cluster, Server, SplitCluster, ask, slowed
 from harness.receiver import HOST, SECRET, Receiver
 from harness.waiting import wait_until
+from tap_segment_webhook.errors import SpoolUnavailable
+from tap_segment_webhook.spool.model import Location
+from tap_segment_webhook.spool.opening import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tap_segment_webhook.spool.engine import Reader
     from typing_extensions import Self
 
 AREA = "Spool on JetStream"
@@ -126,6 +130,14 @@ def takes(receiver: Receiver, one: deliveries.Delivery) -> bool:
 def is_well(receiver: Receiver) -> bool:
     """Tell whether *receiver* says that it could store now."""
     return receiver.get("/health").status_code == 200
+
+
+def confirms(reader: Reader, position: int) -> bool:
+    """Tell whether a position can be confirmed now."""
+    with suppress(SpoolUnavailable):
+        reader.consumers.confirm("default", position, 0)
+        return True
+    return False
 
 
 def assert_all_is_there(segment: Segment, receiver: Receiver, record: Attack) -> None:
@@ -238,6 +250,19 @@ def test_receiver_leaves_a_server_that_is_cut_off(tmp_path: Path) -> None:
                 cluster.mend(victim)
                 cluster.wait_for_leader()
             assert len(singer.sync(receiver.settings).records) == len(cluster.servers)
+
+
+def test_pipeline_leaves_a_server_that_is_cut_off(tmp_path: Path) -> None:
+    """What its target has is confirmed, whichever of three is cut off while it runs."""
+    with SplitCluster(tmp_path / "cluster") as cluster:
+        url = f"nats://{cluster.address}/segment"
+        with receiver_on(tmp_path / "one", url), closing(open_reader(Location(url))) as reader:
+            for number, victim in enumerate(cluster.servers, 1):
+                cluster.cut_off(victim)
+                wait_until(partial(confirms, reader, number))
+                cluster.mend(victim)
+                cluster.wait_for_leader()
+            assert reader.consumers.positions() == {"default": len(cluster.servers)}
 
 
 def test_restart_of_all_servers_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:

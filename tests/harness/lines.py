@@ -41,7 +41,7 @@ class Line:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _shut(self._listener)
+        shut(self._listener)
         self._accepting.join()
         self.reset()
         self._whole.set()
@@ -57,7 +57,7 @@ class Line:
     def reset(self) -> None:
         """End all of its connections; what was on its way is lost."""
         for each in list(self._open):
-            _shut(each)
+            shut(each)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener was closed
@@ -82,11 +82,11 @@ class Line:
             while data := source.recv(_READ_BYTES):
                 self._whole.wait()
                 target.sendall(data)
-        _shut(source)
-        _shut(target)
+        shut(source)
+        shut(target)
 
 
-def _shut(connection: socket.socket) -> None:
+def shut(connection: socket.socket) -> None:
     """End *connection*, so that who waits for it stops waiting."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from harness.lines import shut
 from harness.receiver import HOST
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _shut(self._listener)
+        shut(self._listener)
         self._accepting.join()
         for each in list(self._open):
-            _shut(each)
+            shut(each)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener was closed
@@ -71,8 +72,8 @@ class Proxy:
             with suppress(OSError):  # also a connection that was reset has to be shut
                 while (answer := server.recv(_READ_BYTES)) and self._may_pass(answer):
                     client.sendall(answer)
-            _shut(client)
-            _shut(server)
+            shut(client)
+            shut(server)
             forth.join()
             self._open -= {client, server}
 
@@ -90,11 +91,4 @@ def _pass_on(client: socket.socket, server: socket.socket) -> None:
     with suppress(OSError):
         while request := client.recv(_READ_BYTES):
             server.sendall(request)
-    _shut(server)
-
-
-def _shut(connection: socket.socket) -> None:
-    """End *connection*, so that who waits for it stops waiting."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
+    shut(server)

@@ -51,6 +51,7 @@ PATIENCE_SECONDS: Final = 20.0  # of readers; the servers elect a leader within 
 _REQUEST_SECONDS: Final = 2.0
 _UNHEARD_SECONDS: Final = 3.0  # an election takes longer, and loses nothing by a change of server
 _FORGET_SECONDS: Final = 10.0
+_ATTEMPT_SECONDS: Final = 4.0  # with one server; who waits for longer goes on with another
 _ACK_SECONDS: Final = 1.2
 _PAUSE_SECONDS: Final = 0.1
 _RECONNECT_SECONDS: Final = 1
@@ -264,12 +265,17 @@ class Link:
             Away: some may be kept and some not, after *seconds*.
             Refused: some of them was, and others may be kept.
         """
-        begun = time.monotonic()
-        try:
-            acks = self.call(self._publish(messages, begun + seconds), seconds + 1)
-        except Away:
-            self._note_unheard(begun)
-            raise
+        until = time.monotonic() + seconds
+        while True:
+            begun = time.monotonic()
+            attempt_until = min(begun + _ATTEMPT_SECONDS, until)
+            try:
+                acks = self.call(self._publish(messages, attempt_until), attempt_until - begun + 1)
+                break
+            except Away:
+                self._note_unheard(begun)
+                if time.monotonic() >= until:
+                    raise
         self._unheard_at = -math.inf
         if self._is_cut_off:
             self._is_cut_off = False
