@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 BUFFER_BYTES = "400000"
 MELTANO = "meltano"
 IS_LONG = ROUNDS >= 100
-# A run takes seconds to begin. Long, a hundred of them are killed whole.
-TABLES = 17 if IS_LONG else 1
-VICTIMS = (TAP, TARGET, *[MELTANO] * (6 if IS_LONG else 1))
+TABLES = 34 if IS_LONG else 1  # of three kills each; a run takes seconds to begin
+VICTIMS = (TAP, TARGET, MELTANO)
 TIMES = 5 if IS_LONG else 1
 EVENTS = 1_000 * len(VICTIMS)
 END_SECONDS = 30
