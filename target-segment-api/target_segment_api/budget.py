@@ -28,11 +28,8 @@ class Budget:
         self._counts_users = count_users or max_new_users is not None
         self._users: set[str] = set()
         self._events = 0
-
-    @property
-    def is_unlimited(self) -> bool:
+        self.is_unlimited = max_events is None and not self._counts_users
         """Whether nothing has to be counted."""
-        return self._max_events is None and not self._counts_users
 
     @property
     def users(self) -> int:

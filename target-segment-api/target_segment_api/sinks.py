@@ -187,8 +187,11 @@ class EventSink(SegmentSink):
 
     @override
     def pass_on(self, record: Columns) -> bool:
-        ready = self._verbatim(record) if self._verbatim else None
-        if ready is None:
+        if self._verbatim is None:
+            return False
+        try:
+            ready = self._verbatim(record)
+        except ValueError:
             return False
         identifier, body = self._identify(ready.key, None, ready.content)
         if len(body) > self._max_event_bytes:

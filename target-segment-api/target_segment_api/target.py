@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
 
     from target_segment_api.event import Event
-    from target_segment_api.verbatim import Message
+    from target_segment_api.verbatim import Record
 
 _COLLECT_OBJECTS: Final = 10_000
 _RECORD: Final = "RECORD"
@@ -167,7 +167,7 @@ class TargetSegmentApi(Target):
     def _pass_on(self, block: bytes) -> Iterator[bytes]:
         """Send the records of *block* that can take the fast way; yield its other lines in turn."""
         lines: list[bytes] = []
-        messages: Iterable[Message | None] | None = read_block(block) if self._fast else None
+        messages: Iterable[Record | None] | None = read_block(block) if self._fast else None
         if messages is None:
             lines = lines_of(block)
             # Each in its turn: a SCHEMA among them opens the fast way, and a record has to take the
@@ -182,13 +182,11 @@ class TargetSegmentApi(Target):
             lines = lines or lines_of(block)
             yield lines[place]
 
-    def _is_passed_on(self, message: Message) -> bool:
+    def _is_passed_on(self, message: Record) -> bool:
         """Send the event of *message* the fast way; False if it has to take the careful one."""
         sink = self._fast.get(message.stream)
-        if sink is None or message.record is None or message.type != _RECORD:
-            return False
         try:
-            return sink.pass_on(message.record)
+            return sink is not None and sink.pass_on(message.record)
         except BudgetReached as error:
             self._end_over_budget(error)
             return True

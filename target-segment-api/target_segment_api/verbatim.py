@@ -8,6 +8,7 @@ way (`event`, `rules`), which a test holds to the same events.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NULL: Final = msgspec.Raw(b"null")
-_COMPACT: Final = b'{"type":"'
 _RECORD: Final = b'{"type":"RECORD'
 _NEXT_RECORD: Final = b"\n" + _RECORD
 
@@ -48,12 +48,11 @@ class Columns(msgspec.Struct, gc=False):
     extra: Any = None
 
 
-class Message(msgspec.Struct, gc=False):
-    """A Singer message, as far as a RECORD of an event needs it."""
+class Record(msgspec.Struct, gc=False, tag="RECORD", tag_field="type"):
+    """A RECORD message, as far as an event needs it."""
 
-    type: str
-    stream: str = ""
-    record: Columns | None = None
+    stream: str
+    record: Columns
 
 
 class _Event(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -89,67 +88,51 @@ class Verbatim(msgspec.Struct, gc=False):
         return {"userId": self.user_id} if self.user_id else {"anonymousId": self.user}
 
 
-class _Unusual(Exception):
+class _Unusual(ValueError):
     """The careful way has to look at this record."""
 
 
-_decode = msgspec.json.Decoder(Message).decode
-_decode_lines = msgspec.json.Decoder(Message).decode_lines
+_decode = msgspec.json.Decoder(Record).decode
+_decode_lines = msgspec.json.Decoder(Record).decode_lines
 _encode = msgspec.json.Encoder().encode
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def read_block(block: bytes) -> list[Message] | None:
+def read_block(block: bytes) -> list[Record] | None:
     """Return the messages of *block*, in half the time that they take one by one.
 
     None unless they are all RECORDs, a line each, none of which the careful way has to read.
     """
     try:
-        messages = _decode_lines(block) if _passes(block) else []
+        records = _decode_lines(block) if _is_usual(block) else []
     except _UNREADABLE:
         return None
     count = block.startswith(_RECORD) + block.count(_NEXT_RECORD)
-    return messages if len(messages) == count else None
+    return records if len(records) == count else None
 
 
-def read_message(line: bytes) -> Message | None:
-    """Return the message of *line*, or None if the careful way has to read it."""
+def read_message(line: bytes) -> Record | None:
+    """Return the RECORD of *line*, or None if the careful way has to read it."""
     try:
-        return _decode(line) if line.startswith(_COMPACT) and _passes(line) else None
+        return _decode(line) if line.startswith(_RECORD) and _is_usual(line) else None
     except _UNREADABLE:
         return None
 
 
-def _passes(text: bytes) -> bool:
-    """Tell whether *text* may pass unread, as far as its characters go.
+def _is_usual(text: bytes) -> bool:
+    """Tell whether *text* has its characters as the careful way writes them.
 
-    It has to be as the careful way would write it, for the message id depends on
-    it; and right: UTF-8, and no half of a surrogate pair.
-
-    Raises:
-        UnicodeDecodeError: it is no UTF-8.
+    The message id depends on it; and half of a surrogate pair would be spelled so, too.
     """
-    if b"\\" in text and b"\\u" in text:
-        return False
-    if not text.isascii():
-        text.decode()
-    return True
+    return b"\\" not in text or b"\\u" not in text
 
 
-def make_verbatim(call: str, namespace: str) -> Callable[[Columns], Verbatim | None]:
-    """Return what makes an event of *call* from a record, or None if it is an unusual one."""
-    chain = msgspec.Raw(_encode([namespace]))
-
-    def make(record: Columns) -> Verbatim | None:
-        try:
-            return _make(call, record, chain)
-        except (_Unusual, ValueError):
-            return None
-
-    return make
+def make_verbatim(call: str, namespace: str) -> Callable[[Columns], Verbatim]:
+    """Return what makes an event of *call* from a record, or raises ValueError: it is unusual."""
+    return partial(_make, call, msgspec.Raw(_encode([namespace])))
 
 
-def _make(call: str, record: Columns, chain: msgspec.Raw) -> Verbatim:
+def _make(call: str, chain: msgspec.Raw, record: Columns) -> Verbatim:
     user, anonymous = record.user_id or None, record.anonymous_id or None
     context = record.context or {}
     if not record.message_id or record.extra or CHAIN in context:
@@ -182,6 +165,8 @@ def _make(call: str, record: Columns, chain: msgspec.Raw) -> Verbatim:
     # Properties or traits come last, and of all that JSON has only an object ends in a brace.
     if call != "alias" and not content.endswith(b"}}"):
         raise _Unusual
+    if not content.isascii():
+        content.decode()  # what passed unread has to be UTF-8
     return Verbatim(content, record.message_id, _required(owner), user)
 
 
