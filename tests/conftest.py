@@ -17,8 +17,6 @@ pytest.register_assert_rewrite("harness")  # what it asserts is explained as in 
 # Images for containers often set it; each of the many programs would be compiled anew then.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
 
 @pytest.fixture(autouse=True)
 def _signals_are_ours() -> Iterator[None]:
@@ -29,5 +27,7 @@ def _signals_are_ours() -> Iterator[None]:
 
 
 def _restore() -> None:
-    for number, handler in HANDLERS.items():
-        signal.signal(number, handler)
+    # Not what we were started with: a job in the background ignores SIGINT, and so would all
+    # programs that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
