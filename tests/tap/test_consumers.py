@@ -8,6 +8,7 @@ import pytest
 from harness.spool import event, events, opened, received, rows
 from tap_segment_webhook.errors import SpoolUnavailable, SpoolUnusable
 from tap_segment_webhook.spool.consumers import Consumers
+from tap_segment_webhook.spool.model import Replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,13 @@ def test_forgetting_is_for_the_known(consumers: Consumers) -> None:
     assert consumers.forget("lake")
     assert not consumers.forget("lake")
     assert consumers.positions() == {}
+
+
+def test_replay_alone_lets_nothing_be_pruned(consumers: Consumers) -> None:
+    """With no consumer known, none has confirmed anything, whatever is to be replayed."""
+    consumers.ask_for("lake", Replay("again", 5, 7, 0, 1, "t"))
+
+    assert consumers.floor() == 0
 
 
 def test_each_spool_has_its_own(consumers: Consumers, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 from harness.spool import event, events, fill, opened, received
-from tap_segment_webhook.errors import SpoolUnusable
+from tap_segment_webhook.errors import NoSpool, SpoolUnusable
 from tap_segment_webhook.spool.layout import spool_path
 from tap_segment_webhook.spool.model import Holding
 from tap_segment_webhook.spool.reader import Reader
@@ -90,6 +91,26 @@ def test_absent_spool_is_not_made(tmp_path: Path, spool_url: str) -> None:
         Reader(spool_url)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_spool_is_there_whole_or_not_yet(spool_url: str) -> None:
+    """Whoever looks while a receiver makes its spool finds none, or one that can be read."""
+    path = spool_path(spool_url)
+    made = Thread(target=lambda: fill(spool_url, events(3)))
+    found: set[int] = set()
+
+    path.touch()
+    with pytest.raises(NoSpool):
+        Reader(spool_url)
+    made.start()
+    while made.is_alive():
+        with suppress(NoSpool), closing(Reader(spool_url)) as reader:
+            found.add(reader.head())
+    with closing(Reader(spool_url)) as reader:
+        found.add(reader.head())
+
+    assert found <= {0, 3}
+    assert 3 in found
 
 
 def test_reading_changes_no_byte(spool_url: str) -> None:

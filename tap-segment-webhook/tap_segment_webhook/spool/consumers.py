@@ -105,8 +105,9 @@ class Consumers:
         Raises:
             SpoolUnavailable: it is not known now, so nothing may be pruned.
         """
+        confirmed = self.positions().values()
         needed = [replay.first - 1 for replay in self.replays().values()]
-        return min([*self.positions().values(), *needed], default=0)
+        return min([*confirmed, *needed]) if confirmed else 0
 
     def _read(self, table: str, query: str) -> list[tuple[Any, ...]]:
         if not self._path.exists():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from tap_segment_webhook.errors import SpoolBroken, SpoolUnavailable, SpoolUnusable
+from tap_segment_webhook.errors import NoSpool, SpoolBroken, SpoolUnavailable, SpoolUnusable
 
 FORMAT: Final = 3
 """Kept in the file's `user_version`; a newer one is refused before any change.
@@ -92,14 +92,22 @@ def spool_path(url: str) -> Path:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open the existing spool file at *path*; never writes it, never blocks its writer."""
+    """Open the existing spool file at *path*; never writes it, never blocks its writer.
+
+    Raises:
+        NoSpool: nothing is in the file yet.
+        SpoolUnusable: it is no spool, or of a newer format.
+    """
     _ensure_whole(path)
     connection = _connect(f"file:{quote(str(path.absolute()))}?mode=ro")
     try:
-        check_format(connection, path)
+        found = check_format(connection, path)
     except BaseException:
         connection.close()
         raise
+    if found == 0:
+        connection.close()
+        raise NoSpool(f"There is no spool in {path} yet: the file is empty.")
     return connection
 
 
@@ -124,14 +132,15 @@ def open_for_writing(path: Path, spool_id: str, now: int) -> sqlite3.Connection:
         if found == 0:
             connection.execute("PRAGMA journal_mode = WAL")
         if found < FORMAT:
+            # In one transaction: whoever reads meanwhile finds no spool, or a whole one.
             tables = "".join(_UPGRADES[found - 1 :]) if found else _TABLES
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {tables} PRAGMA application_id = {_APPLICATION_ID};"
-                f"PRAGMA user_version = {FORMAT}; COMMIT;"
-            )
+            connection.executescript(f"BEGIN IMMEDIATE; {tables}")
+            if not found:
+                connection.execute("INSERT INTO spool VALUES (?, ?, NULL)", (spool_id, now))
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.execute("COMMIT")
         connection.execute(_ABSENCES)
-        if connection.execute("SELECT count(*) FROM spool").fetchone() == (0,):
-            connection.execute("INSERT INTO spool VALUES (?, ?, NULL)", (spool_id, now))
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
