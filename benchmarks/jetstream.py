@@ -42,10 +42,11 @@ class Spool(NamedTuple):
 SPOOLS = {
     OURS: Spool(0),
     "JetStream, 1 server": Spool(1),
+    "JetStream, 1 server, 2 receivers": Spool(1, receivers=2),
     "JetStream, 1 server, sync always": Spool(1, jetstream="sync_interval: always"),
     "JetStream, 3 servers": Spool(3),
-    "JetStream, 3 servers, sync always": Spool(3, jetstream="sync_interval: always"),
     "JetStream, 3 servers, 2 receivers": Spool(3, receivers=2),
+    "JetStream, 3 servers, sync always": Spool(3, jetstream="sync_interval: always"),
 }
 
 
