@@ -8,20 +8,18 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from harness.lines import shut
-from harness.receiver import HOST
+from harness.relay import HOST, READ_BYTES, Relay, shut
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.receiver import Receiver
-    from typing_extensions import Self
 
-_READ_BYTES = 65536
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
-class Proxy:
+class Proxy(Relay):
     """Passes on to *receiver*, wherever it listens at the moment, inside a `with` block.
 
     *let_through* is asked about each answer before the client sees a byte of
@@ -30,47 +28,30 @@ class Proxy:
     """
 
     def __init__(self, receiver: Receiver, let_through: Callable[[int, int], bool]) -> None:
+        super().__init__()
         self.receiver = receiver
         self.statuses: list[int] = []
         self._let_through = let_through
         self._asking = threading.Lock()
-        self._listener = socket.create_server((HOST, 0))
-        self._accepting = threading.Thread(target=self._accept)
-        self._open: set[socket.socket] = set()
 
     @property
     def url(self) -> str:
         """Where clients send to."""
-        return f"http://{HOST}:{self._listener.getsockname()[1]}"
+        return f"http://{HOST}:{self.port}"
 
-    def __enter__(self) -> Self:
-        self._accepting.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shut(self._listener)
-        self._accepting.join()
-        for each in list(self._open):
-            shut(each)
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener was closed
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    @override
+    def _serve(self, near: socket.socket) -> None:
         """Pass everything on until either side, or we, end the connection."""
         with (
             suppress(OSError),
-            client,
+            near as client,
             socket.create_connection((HOST, self.receiver.port)) as server,
         ):
             self._open |= {client, server}
             forth = threading.Thread(target=_pass_on, args=(client, server), daemon=True)
             forth.start()
             with suppress(OSError):  # also a connection that was reset has to be shut
-                while (answer := server.recv(_READ_BYTES)) and self._may_pass(answer):
+                while (answer := server.recv(READ_BYTES)) and self._may_pass(answer):
                     client.sendall(answer)
             shut(client)
             shut(server)
@@ -89,6 +70,6 @@ class Proxy:
 
 def _pass_on(client: socket.socket, server: socket.socket) -> None:
     with suppress(OSError):
-        while request := client.recv(_READ_BYTES):
+        while request := client.recv(READ_BYTES):
             server.sendall(request)
     shut(server)
