@@ -178,9 +178,12 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
         SpoolUnusable: it is no spool, or of a newer format.
     """
     try:
+        # In one transaction, or the three would be of before and after another one's commit.
+        connection.execute("BEGIN")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         raise SpoolUnusable(f"{path} cannot be read as a spool: {error}.") from error
     if application == 0 and tables == 0:
