@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """`segment-receiver` with one configuration, kept in *folder*."""
+    """`segment-receiver` with one configuration, kept in *folder* under a *name*."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self._config = folder / "config.json"
-        self._config.write_text(json.dumps(settings), "utf-8")
+    def __init__(self, folder: Path, name: str = "config.json", **settings: Any) -> None:
+        self.config = folder / name
+        self.config.write_text(json.dumps(settings), "utf-8")
 
     def run(self, *words: str | Path, answer: str = "") -> Result:
         """Run a command to its end, whatever that is; type *answer* if it asks."""
-        arguments = [*map(str, words), "--config", str(self._config)]
+        arguments = [*map(str, words), "--config", str(self.config)]
         return CliRunner().invoke(main, arguments, input=answer)
 
     def output(self, *words: str | Path) -> str:

@@ -227,6 +227,16 @@ class SplitCluster(Cluster):
         return [line for ends, line in self._lines.items() if server in ends]
 
 
+def delete_streams(address: str) -> None:
+    """Delete all streams of the servers at *address*: with replicas, they vote as long as they are.
+
+    Their names come by the page, so it is asked until none is left.
+    """
+    while names := ask(address, "STREAM.NAMES").get("streams"):
+        for name in names:
+            ask(address, f"STREAM.DELETE.{name}")
+
+
 def ask(
     address: str, name: str, body: dict[str, Any] | None = None, *, login: Login = None
 ) -> dict[str, Any]:

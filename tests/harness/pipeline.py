@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from harness.deliveries import array, encode, single
+from harness.meltano import TAP, TARGET
 from harness.receiver import PREFIX, SECRET, Receiver
 from harness.segment import KEY
 from harness.target import PREFIX as TARGET_PREFIX
@@ -64,19 +65,30 @@ class Pipeline:
         """Put *events* into the spool at once, while no receiver runs."""
         lines = self.folder / "events.jsonl"
         lines.write_bytes(b"\n".join(map(encode, events)))
-        self.receiver.command("load", str(lines))
+        self.receiver.commands.output("load", lines)
 
     def collect(self, *options: str) -> None:
         """Run Meltano's job `collect` to its end."""
         self.meltano("run", *options, "collect")
 
+    def fill(self) -> None:
+        """Fill the tables as `collect` does with a first run, in a third of the time."""
+        self.meltano.using(
+            TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="segment", TARGET_POSTGRES_LOAD_METHOD="upsert"
+        ).pipe(TAP, TARGET)
+
     @contextmanager
     def collecting(self, rows: int, **settings: str) -> Iterator[subprocess.Popen[str]]:
         """Run the job, and give the process once that many *rows* of track are committed."""
         meltano = self.meltano.using(TARGET_POSTGRES_BATCH_SIZE_ROWS="100", **settings)
-        # Meltano takes a run that was killed for a running one, unless it is forced.
-        with meltano.started("run", "--force", "collect") as run:
-            wait_until(lambda: self.count("track") >= rows or run.poll() is not None, WAIT_SECONDS)
+        with (
+            # Meltano takes a run that was killed for a running one, unless it is forced.
+            meltano.started("run", "--force", "collect") as run,
+            psycopg.connect(self.database.dsn, autocommit=True) as connection,
+        ):
+            wait_until(
+                lambda: _count(connection, "track") >= rows or run.poll() is not None, WAIT_SECONDS
+            )
             assert run.poll() is None, meltano.log.read_text("utf-8")
             yield run
 
@@ -107,14 +119,8 @@ class Pipeline:
 
     def count(self, stream: str) -> int:
         """Return how many rows the table of *stream* has; 0 if there is no table yet."""
-        query = sql.SQL("SELECT count(*) FROM segment.{}").format(sql.Identifier(stream))
         with psycopg.connect(self.database.dsn) as connection:
-            try:
-                row = connection.execute(query).fetchone()
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                return 0
-        assert row is not None
-        return int(row[0])
+            return _count(connection, stream)
 
 
 def deliver(receiver: Receiver, sent: Sequence[Event], *, of: int, path: str = "/webhook") -> None:
@@ -123,6 +129,16 @@ def deliver(receiver: Receiver, sent: Sequence[Event], *, of: int, path: str = "
         part = sent[start : start + of]
         delivery = single(*part) if of == 1 else array(part)
         assert receiver.deliver(delivery, path=path).status_code == 200
+
+
+def _count(connection: psycopg.Connection[Any], stream: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM segment.{}").format(sql.Identifier(stream))
+    try:
+        row = connection.execute(query).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return 0
+    assert row is not None
+    return int(row[0])
 
 
 def _variables(prefix: str, **settings: Any) -> dict[str, str]:

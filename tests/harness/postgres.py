@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 LOG = "server.log"
 
 DURABLE = ("fsync=on", "synchronous_commit=on")
-FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 
 
 @dataclass(frozen=True)

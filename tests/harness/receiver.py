@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from harness.commands import Commands
 from harness.process import Process
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Receiver(Process):
 
     Its settings are those of one source that signs with `SECRET`, on a free
     port; *settings* are put over them, and None takes one away. *variables*
-    are added to its environment, and *prefix* is a command that runs it.
+    are added to its environment, and *prefix* is a command that runs it. Its other
+    commands are `commands`, which run in this process.
     """
 
     def __init__(
@@ -44,7 +45,6 @@ class Receiver(Process):
         **settings: Any,
     ) -> None:
         self.spool = folder / "spool.db"
-        self.config = folder / "receiver.json"
         given = {
             "spool_url": f"sqlite:///{self.spool}",
             "host": HOST,
@@ -54,7 +54,8 @@ class Receiver(Process):
         }
         self.settings = {name: value for name, value in given.items() if value is not None}
         self.spool_url: str = self.settings["spool_url"]
-        self.config.write_text(json.dumps(self.settings), "utf-8")
+        self.commands = Commands(folder, "receiver.json", **self.settings)
+        self.config = self.commands.config
         self._prefix = prefix
         super().__init__(folder / "receiver.log", _LISTENING, environment(**(variables or {})))
 
@@ -100,19 +101,8 @@ class Receiver(Process):
 
     def status(self) -> dict[str, Any]:
         """Return what `segment-receiver status --json` says."""
-        found: dict[str, Any] = json.loads(self.command("status", "--json"))
+        found: dict[str, Any] = json.loads(self.commands.output("status", "--json"))
         return found
-
-    def command(self, *arguments: str) -> str:
-        """Run `segment-receiver` with *arguments* on the same settings; return its output."""
-        return subprocess.run(
-            [str(PROGRAMS / "segment-receiver"), *arguments, "--config", str(self.config)],
-            check=True,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=ANSWER_SECONDS,
-        ).stdout
 
     def open_files(self) -> int:
         """Return how many files and connections it has open."""

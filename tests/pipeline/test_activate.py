@@ -50,7 +50,7 @@ def test_every_event_arrives_with_every_field(
     ordinary, unusual = list(events(300)), [usual(kind, sent) for kind, sent, _ in UNUSUAL]
     invalid = [usual(kind, sent) for kind, sent, _ in INVALID]
     flow.load([*ordinary, *unusual, *invalid])
-    flow.collect()
+    flow.fill()
 
     flow.sending(segment)("run", "activate")
 
@@ -67,7 +67,7 @@ def test_no_run_makes_a_second_event(pipeline: MakePipeline, segment: Segment) -
     activate = flow.sending(segment)
     for part in (sent[:60], sent[60:]):
         flow.load(part)
-        flow.collect()
+        flow.fill()
         activate("run", "activate")
     second, again = books(activate.log.read_text("utf-8")), segment.counts()["duplicates"]
 

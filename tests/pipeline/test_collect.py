@@ -81,7 +81,7 @@ def test_objects_can_arrive_as_json_text(pipeline: MakePipeline) -> None:
     sent = list(events(60)), unusual_events()
     flow.load([*sent[0], *(event for event, _ in sent[1])])
 
-    flow.collect()
+    flow.fill()
 
     tables = flow.tables()
     for row in (row for rows in tables.values() for row in rows):
@@ -100,7 +100,7 @@ def test_every_field_of_every_call_of_an_sdk_is_in_its_row(pipeline: MakePipelin
     with flow.receiver as receiver:
         given_up = sdks.ANALYTICS_PYTHON.send(receiver.base_url, KEY, calls)
 
-    flow.collect()
+    flow.fill()
 
     assert given_up == []
     sdks.assert_arrived(flow.tables(), sdks.ANALYTICS_PYTHON, calls, since)
@@ -133,7 +133,7 @@ def test_duplicates_of_any_age_become_one_row(pipeline: MakePipeline) -> None:
     with flow.receiver as receiver:
         deliver(receiver, [*sent, *sent], of=1)
 
-    flow.collect()
+    flow.fill()
 
     assert flow.receiver.status()["books"]["default"]["stored"] == 100
     rows = [{**expected(event), "spool_position": 50 + n} for n, event in enumerate(sent, 1)]

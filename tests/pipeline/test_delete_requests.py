@@ -38,7 +38,7 @@ def test_a_user_who_asked_is_forgotten(pipeline: Callable[..., Pipeline]) -> Non
     late = event("track", userId=GONE, timestamp="2026-03-05T11:59:59.999Z")
     flow.load([*theirs, request, *kept])
 
-    flow.collect()
+    flow.fill()
     said = flow.meltano("invoke", "tap-segment-webhook:erase", "--yes", GONE)
     forget(flow)
     flow.collect("--full-refresh")
@@ -46,7 +46,7 @@ def test_a_user_who_asked_is_forgotten(pipeline: Callable[..., Pipeline]) -> Non
     with flow.receiver as receiver:
         for each in (late, back):
             assert receiver.deliver(single(each)).json()["stored"] == 1
-    flow.collect()
+    flow.fill()
     forget(flow)
 
     assert "Erased 7 events" in said

@@ -75,7 +75,7 @@ def test_membership_is_a_row_for_each_spell(
         ]
         deliver(receiver, calls, of=1)
 
-    flow.collect()
+    flow.fill()
     create_views(flow)
 
     user = (SPACE, ROPE, "user")
@@ -100,7 +100,7 @@ def test_membership_is_a_row_for_each_spell(
     with flow.receiver as receiver:
         deliver(receiver, [track(5, entered=False, userId="stays"), track(7, userId="both")], of=1)
         deliver(receiver, [track(3, entered=False, userId="late"), identify(4, userId="tie")], of=1)
-    flow.collect()
+    flow.fill()
 
     spells -= {(*user, "stays", day(1), None), (*user, "late", day(2), day(4))}
     spells |= {
@@ -130,7 +130,7 @@ def test_computed_trait_is_its_latest_value(pipeline: Callable[..., Pipeline]) -
         ]
     )
 
-    flow.collect()
+    flow.fill()
     create_views(flow)
 
     assert select(flow, "computed_trait") == [

@@ -56,7 +56,7 @@ def test_check_and_rejects_work_through_meltano(
     with mistaken.started("invoke", f"{SENDER}:check") as process:
         said, _ = process.communicate(timeout=ANSWER_SECONDS)
     flow.load([{"type": "track", "messageId": "nobody's", "event": "Order Completed"}])
-    sending("run", "roundtrip")
+    sending.pipe(TAP, SENDER)
     listed = sending("invoke", f"{SENDER}:rejects", "list")
 
     assert verdicts == ["ok"] * 5

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.nats import MAX_PAYLOAD, Cluster, Server
+from harness.nats import MAX_PAYLOAD, Cluster, Server, delete_streams
 from tap_segment_webhook.spool.model import Location
 from tap_segment_webhook.spool.opening import open_reader, open_writer
 
@@ -58,17 +58,31 @@ class Spool:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give one server."""
+def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run one server."""
     with Server(tmp_path_factory.mktemp("nats")) as started:
         yield started
 
 
+@pytest.fixture
+def server(session_server: Server) -> Iterator[Server]:
+    """Give one server, with nothing on it."""
+    yield session_server
+    delete_streams(session_server.address)
+
+
 @pytest.fixture(scope="session")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Give three servers that no test hurts."""
+def session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Run three servers that no test hurts."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as started:
         yield started
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster) -> Iterator[Cluster]:
+    """Give three servers, with nothing on them."""
+    yield session_cluster
+    delete_streams(session_cluster.address)
 
 
 @pytest.fixture(params=["sqlite", "nats", "nats-3"])
@@ -85,7 +99,7 @@ def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
             server.start()
 
         return Spool(on(server.address, replicas=1), restart)
-    cluster: Cluster = request.getfixturevalue("shared_cluster")
+    cluster: Cluster = request.getfixturevalue("cluster")
 
     def restart_all() -> None:
         for one in cluster.servers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
@@ -34,21 +33,23 @@ def test_commands_do_what_they_say(receiver: Receiver, tmp_path: Path) -> None:
     users = [{"type": "track", "messageId": f"m-{n}", "userId": f"u-{n}"} for n in range(5)]
     lines.write_text("".join(f"{json.dumps(user)}\n" for user in users) + "[]\n", "utf-8")
 
-    assert "6 received = 5 stored" in receiver.command("load", str(lines))
+    assert "6 received = 5 stored" in receiver.commands.output("load", lines)
     assert receiver.status()["streams"]["track"]["waiting"] == 5
-    assert len(receiver.command("rejects", "list").splitlines()) == 1
+    assert len(receiver.commands.output("rejects", "list").splitlines()) == 1
     first = singer.sync(receiver.settings)
     second = singer.sync(receiver.settings, state=first.state)
     assert (len(first.records), len(second.records)) == (5, 0)
-    assert "5 retained events" in receiver.command("replay", "--since", "2020-01-01", "--yes")
+    assert "5 retained events" in receiver.commands.output(
+        "replay", "--since", "2020-01-01", "--yes"
+    )
     again = singer.sync(receiver.settings, state=second.state)
     assert len(again.records) == 5
     singer.sync(receiver.settings, state=again.state)
     assert not receiver.status()["consumers"]["default"]["to_be_replayed"]
-    assert len(receiver.command("ids").splitlines()) == 5
-    assert "Erased 1 events" in receiver.command("erase", "u-3", "--yes")
+    assert len(receiver.commands.output("ids").splitlines()) == 5
+    assert "Erased 1 events" in receiver.commands.output("erase", "u-3", "--yes")
     assert [
-        json.loads(line).get("message_id") for line in receiver.command("ids").splitlines()
+        json.loads(line).get("message_id") for line in receiver.commands.output("ids").splitlines()
     ] == [
         "m-0",
         "m-1",
@@ -56,13 +57,12 @@ def test_commands_do_what_they_say(receiver: Receiver, tmp_path: Path) -> None:
         None,  # a line that says so
         "m-4",
     ]
-    assert "1 rejects deleted" in receiver.command("rejects", "purge", "--yes")
+    assert "1 rejects deleted" in receiver.commands.output("rejects", "purge", "--yes")
 
 
 def test_salvage_is_refused(receiver: Receiver) -> None:
     """There is no file to mend; the message says what to do instead."""
-    with pytest.raises(subprocess.CalledProcessError):
-        receiver.command("salvage")
+    assert "replace the damaged one" in receiver.commands.refusal("salvage")
 
 
 def test_tap_can_run_the_receiver_itself(receiver: Receiver) -> None:

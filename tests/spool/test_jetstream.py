@@ -69,10 +69,10 @@ def test_stream_that_somebody_else_has_made_is_taken(server: Server, alone: Spoo
 
 
 def test_one_replica_is_warned_of(
-    alone: Spool, shared_cluster: Cluster, caplog: pytest.LogCaptureFixture
+    alone: Spool, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether its server syncs before it acknowledges cannot be seen; three need no warning."""
-    open_writer(on(shared_cluster.address)).close()
+    open_writer(on(cluster.address)).close()
     assert "sync_interval" not in caplog.text
 
     alone.fill(received(event(1)))

@@ -104,6 +104,6 @@ def test_ids_are_listed_while_the_receiver_runs(tmp_path: Path) -> None:
     with Receiver(tmp_path) as receiver:
         receiver.deliver(array([{"type": "track", "messageId": "m-1"}]))
 
-        line = json.loads(receiver.command("ids"))
+        line = json.loads(receiver.commands.output("ids"))
 
     assert line["message_id"] == "m-1"

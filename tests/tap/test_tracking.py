@@ -248,7 +248,7 @@ def test_retry_of_rejects_stores_what_segment_would_have_dropped(tmp_path: Path)
         )
         receiver.stop()
 
-        said = receiver.command("rejects", "retry")
+        said = receiver.commands.output("rejects", "retry")
 
         assert said == "2 stored, 0 duplicates, 0 are still no events.\n"
         assert books(receiver) == {"default": Counts(received=2, stored=2)}

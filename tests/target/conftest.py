@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The same examples each time, unless it is asked for more of them.
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile(
     "soak", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
 )
