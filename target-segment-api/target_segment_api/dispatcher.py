@@ -67,7 +67,7 @@ class Dispatcher:
         find_key: Callable[[], bool | None] | None = None,
     ) -> None:
         self._settings = settings
-        self._limits = settings.max_batch_events, settings.max_batch_bytes
+        self._max_events, self._max_bytes = settings.max_batch_events, settings.max_batch_bytes
         self._write_state = write_state
         self._find_key = find_key
         self.books = Books()
@@ -118,12 +118,13 @@ class Dispatcher:
         index = hash(user) % len(self._lanes)
         event = Outgoing(body, message_id, stream, key, self._ledger.take(), change)
         batch = self._gathering[index]
-        if not batch.add(event, *self._limits):
+        if not batch.add(event, self._max_events, self._max_bytes):
             batch = self._hand_over(index)
-            batch.add(event, *self._limits)
-        if len(batch.events) == 1:
+            batch.add(event, self._max_events, self._max_bytes)
+        count = len(batch.events)
+        if count == 1:
             self._since[index] = time.monotonic()
-        if len(batch.events) >= self._limits[0]:
+        if count >= self._max_events:
             self._hand_over(index)
 
     def reject(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from target_segment_api.encoding import encode
 
-_DIGITS: Final = 32  # 128 bits
+_BYTES: Final = 16
 
 
 def namespace_of(write_key: str) -> str:
@@ -34,4 +34,4 @@ def message_id(namespace: str, stream: str, key: Any, version: Any, content: byt
         content: the encoded event, without its id.
     """
     place = encode((namespace, stream, key, version))
-    return sha256(place + content).hexdigest()[:_DIGITS]
+    return sha256(place + content).digest()[:_BYTES].hex()

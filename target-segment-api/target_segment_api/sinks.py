@@ -39,6 +39,9 @@ _DELETE: Final = (
     "requests through its Public API (POST /regulations)."
 )
 
+_BEFORE_ID: Final = b'{"messageId":"'
+_AFTER_ID: Final = b'",'
+
 
 class SegmentSink(Sink):
     """What all streams share: keys are there, events are checked, identified, and handed on."""
@@ -152,7 +155,7 @@ class SegmentSink(Sink):
     def _identify(self, key: Any, version: Any, content: bytes) -> tuple[str, bytes]:
         """Return the derived message id of the event in *content*, and its body with it."""
         identifier = message_id(self._settings.namespace, self.stream_name, key, version, content)
-        return identifier, b'{"messageId":"%b",%b' % (identifier.encode(), content[1:])
+        return identifier, b"".join((_BEFORE_ID, identifier.encode(), _AFTER_ID, content[1:]))
 
 
 class EventSink(SegmentSink):

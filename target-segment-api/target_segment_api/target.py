@@ -173,11 +173,12 @@ class TargetSegmentApi(Target):
             # Each in its turn: a SCHEMA among them opens the fast way, and a record has to take the
             # same way, to the same message id, wherever a block begins.
             messages = (read_message(line) if self._fast else None for line in lines)
+        reader = self.message_reader
         for place, message in enumerate(messages):
-            if self.message_reader.is_stopping:
+            if reader.is_stopping:
                 return
             if message is not None and self._is_passed_on(message):
-                self.message_reader.counts[_RECORD] += 1
+                reader.counts[_RECORD] += 1
                 continue
             lines = lines or lines_of(block)
             yield lines[place]
