@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 from harness.spool import event, events, received
+from tap_segment_webhook.errors import NoSpool
 
 if TYPE_CHECKING:
     from spool.conftest import Spool
@@ -37,6 +40,21 @@ def test_reader_of_an_empty_spool_is_at_its_end(spool: Spool) -> None:
         assert reader.size() >= 0
         assert reader.books() == {}
         assert reader.signs().event_at is None
+
+
+def test_spool_is_there_whole_or_not_yet(spool: Spool) -> None:
+    """Whoever looks while a receiver makes it finds none, or one that can be read."""
+    made = Thread(target=spool.fill, args=(received(*events(3)),))
+    heads: set[int] = set()
+
+    made.start()
+    while made.is_alive():
+        with suppress(NoSpool), spool.reader() as reader:
+            heads.add(reader.head())
+    made.join()
+
+    assert heads <= {0, 1, 2, 3}
+    assert len(spool.rows()) == 3
 
 
 def test_reader_sees_what_is_committed_meanwhile(spool: Spool) -> None:
