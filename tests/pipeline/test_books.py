@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from harness.deliveries import events
 from harness.meltano import SENDER, TAP
 from harness.pipeline import deliver
+from harness.receiver import ANSWER_SECONDS
 from harness.way_back import forwarded
 from target_segment_api.commands import main
 
@@ -48,7 +49,7 @@ def test_what_segment_drops_is_found(
     ids = sending("invoke", f"{TAP}:ids")
     asked = (f"{SENDER}:reconcile", "--arrived", "-", "--json", "--settle", "0")
     with sending.started("invoke", *asked, stdin=subprocess.PIPE) as process:
-        said, _ = process.communicate(ids)
+        said, _ = process.communicate(ids, timeout=ANSWER_SECONDS)
     found_by = {
         "spool": reconcile(receipts, "--spool", flow.receiver.spool_url),
         "warehouse": reconcile(receipts, "--database", flow.database.dsn),
