@@ -265,6 +265,26 @@ def test_pipeline_leaves_a_server_that_is_cut_off(tmp_path: Path) -> None:
             assert reader.consumers.positions() == {"default": len(cluster.servers)}
 
 
+def test_end_is_never_an_old_one(tmp_path: Path) -> None:
+    """A server that is cut off tells what it knew: who reads waits for one that knows all."""
+    with SplitCluster(tmp_path / "cluster") as cluster, ExitStack() as stack:
+        url = f"nats://{cluster.address}/segment"
+        receiver = stack.enter_context(receiver_on(tmp_path / "one", url))
+        wait_until(partial(takes, receiver, delivery(0)))
+        follower, leader = cluster.followers_of("segment")[0], cluster.leader_of("segment")
+        for number, victim in enumerate((follower, leader), 2):
+            reader = open_reader(Location(f"nats://{victim.address}/segment"))
+            stack.enter_context(closing(reader))
+            cluster.cut_off(victim)
+            wait_until(partial(takes, receiver, delivery(number)))
+            wait_until(partial(ask, victim.address, "STREAM.INFO.segment"))
+            later = threading.Timer(1, cluster.mend, (victim,))
+            later.start()
+            assert reader.head() == number
+            assert sum(len(block.codes) for block in reader.blocks(0, number)) == number
+            later.join()
+
+
 def test_restart_of_all_servers_loses_nothing(cluster: Cluster, receivers: list[Receiver]) -> None:
     """All are killed at once; receivers go on by themselves when they are back."""
     with attack(AREA, "all three killed at once and started again") as record:

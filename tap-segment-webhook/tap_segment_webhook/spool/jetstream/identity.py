@@ -38,7 +38,7 @@ def read(link: Link, state: State, names: Names, location: Location) -> dict[str
         Away, Refused: as the link does.
     """
     value = state.get(KEY, seconds=START_SECONDS).value
-    if value is None or value["created"] != info(link, names, START_SECONDS)["created"]:
+    if value is None or value["created"] != _info(link, names)["created"]:
         raise no_spool(location)
     return value
 
@@ -51,7 +51,7 @@ def establish(link: Link, state: State, names: Names) -> dict[str, Any]:
     """
     while True:
         value, revision = state.get(KEY, seconds=START_SECONDS)
-        created = info(link, names, START_SECONDS)["created"]
+        created = _info(link, names)["created"]
         if value is not None and value["created"] == created:
             acknowledged = _acknowledged(state, value["id"])
             head = _head_after_catching_up(link, names, acknowledged)
@@ -92,9 +92,8 @@ def note_absence(state: State, since: int, until: int, seconds: float) -> None:
         return
 
 
-def info(link: Link, names: Names, seconds: float = 0) -> dict[str, Any]:
-    """Return what the servers say of the stream of events."""
-    return link.api(f"STREAM.INFO.{names.events}", seconds=seconds)
+def _info(link: Link, names: Names) -> dict[str, Any]:
+    return link.info(names.events, seconds=START_SECONDS)
 
 
 def _acknowledged(state: State, spool_id: str) -> int:
@@ -108,7 +107,7 @@ def _head_after_catching_up(link: Link, names: Names, acknowledged: int) -> int:
     """Return the last position, once a new leader has had the time to see all there is."""
     until = time.monotonic() + _CATCH_UP_SECONDS
     while True:
-        head = int(info(link, names, START_SECONDS)["state"]["last_seq"])
+        head = int(_info(link, names)["state"]["last_seq"])
         if head >= acknowledged or time.monotonic() > until:
             return head
         time.sleep(_LOOK_SECONDS)

@@ -53,6 +53,7 @@ _UNHEARD_SECONDS: Final = 3.0  # an election takes longer, and loses nothing by 
 _FORGET_SECONDS: Final = 10.0
 _ATTEMPT_SECONDS: Final = 4.0  # with one server; who waits for longer goes on with another
 _ACK_SECONDS: Final = 1.2
+_LEADS_SECONDS: Final = 3.0  # after its last word of them, others elect nobody for 4 (raft.go)
 _PAUSE_SECONDS: Final = 0.1
 _RECONNECT_SECONDS: Final = 1
 _HANG_UP_SECONDS: Final = 5.0
@@ -241,6 +242,26 @@ class Link:
                     raise
             else:
                 return answer
+            time.sleep(_PAUSE_SECONDS)
+
+    def info(
+        self, name: str, body: dict[str, Any] | None = None, *, seconds: float = 0
+    ) -> dict[str, Any]:
+        """Return what the leader of the stream *name* says of it; raise as `api` does.
+
+        A server that knows of no leader answers as well, and one that was cut
+        off takes itself for the leader for up to 20 seconds more: both may
+        lack what is acknowledged, so their answers do not count.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            begun = time.monotonic()
+            info = self.api(f"STREAM.INFO.{name}", body, seconds=max(until - begun, 0))
+            if _is_of_leader(info):
+                return info
+            self._note_unheard(begun)
+            if time.monotonic() > until:
+                raise Away("the server that answers knows of no leader, or is cut off")
             time.sleep(_PAUSE_SECONDS)
 
     def message(
@@ -459,6 +480,17 @@ class Link:
             await self._client.publish(subject, json.dumps(body).encode(), reply)
         except NatsError as error:
             raise Away(_words(error)) from error
+
+
+def _is_of_leader(info: dict[str, Any]) -> bool:
+    """Tell whether *info* of a stream is of a leader that a majority followed just now."""
+    cluster = info.get("cluster")
+    if cluster is None:
+        return True  # the server is alone
+    others = cluster.get("replicas") or ()
+    limit = _LEADS_SECONDS * 1_000_000_000
+    heard = sum(0 < other.get("active", 0) < limit for other in others)
+    return bool(cluster.get("leader")) and heard >= (len(others) + 1) // 2
 
 
 def _read_ack(answer: Msg | None, attempts: int) -> Ack | str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import heapq
 import json
+import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _PAUSE_MS: Final = 20 * 60_000  # what `gaps` warns of is never less than three of them
 _BLOCK_BYTES: Final = 256 << 10
+_OUSTED_SECONDS: Final = 2.0  # a leader of before hears of the next one once a second (raft.go)
 
 
 class JetStreamReader:
@@ -157,7 +159,7 @@ class JetStreamReader:
     def count_rejects(self) -> int:
         """Return how many rejects are kept."""
         with self._told():
-            info = self._link.api(f"STREAM.INFO.{self._names.rejects}", seconds=PATIENCE_SECONDS)
+            info = self._link.info(self._names.rejects, seconds=PATIENCE_SECONDS)
         return int(info["state"]["messages"])
 
     def size(self) -> int:
@@ -166,25 +168,37 @@ class JetStreamReader:
 
     def _info(self) -> dict[str, Any]:
         with self._told():
-            state: dict[str, Any] = identity.info(self._link, self._names, PATIENCE_SECONDS)[
-                "state"
-            ]
+            info = self._link.info(self._names.events, seconds=PATIENCE_SECONDS)
+        state: dict[str, Any] = info["state"]
         return state
 
     def _messages(self, after: int, until: int, *, bodies: bool = True) -> Iterator[Stored]:
-        subjects = self._names.every_event
-        newest = self._get(self._names.events, last_by_subj=subjects)
-        last = min(until, int(newest["seq"])) if newest else 0
-        cursor = Cursor(self._link, self._names.events, subjects, bodies=bodies)
-        for message in cursor.read(max(after, 0), last):
+        after = max(after, 0)
+        if after >= until:
+            return
+        cursor = Cursor(self._link, self._names.events, self._names.every_event, bodies=bodies)
+        for message in cursor.read(after, self._end(until)):
             if message.sequence > until:
                 return
             yield message
 
+    def _end(self, until: int) -> int:
+        """Return the position of the event at *until* or behind it, else of the newest; or 0.
+
+        That there is none, because the newest were erased, may also be the
+        answer of a server that lacks them, as long as it takes itself for the
+        leader: only what is said once it must know better counts.
+        """
+        found = self._event_from(until)
+        if found is None:
+            time.sleep(_OUSTED_SECONDS)
+            found = self._get(self._names.events, last_by_subj=self._names.every_event)
+        return int(found["seq"]) if found else 0
+
     def _retained(self) -> Counter[str]:
         """Count what is retained, by the letter of the type."""
         body = {"subjects_filter": self._names.every_event}
-        info = self._link.api(f"STREAM.INFO.{self._names.events}", body, seconds=PATIENCE_SECONDS)
+        info = self._link.info(self._names.events, body, seconds=PATIENCE_SECONDS)
         counts: Counter[str] = Counter()
         for subject, count in (info["state"].get("subjects") or {}).items():
             counts[code_of(subject)] += count

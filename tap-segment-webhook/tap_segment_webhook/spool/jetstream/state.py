@@ -66,7 +66,7 @@ class State:
     def under(self, prefix: str, *, seconds: float = 0) -> dict[str, Entry]:
         """Return what lies under every key that starts with *prefix*, in the order of keys."""
         body = {"subjects_filter": self._names.value(f"{prefix}>")}
-        info = self._link.api(f"STREAM.INFO.{self._names.state}", body, seconds=seconds)
+        info = self._link.info(self._names.state, body, seconds=seconds)
         subjects = sorted(info["state"].get("subjects") or ())
         start = len(self._names.value(""))
         found = {subject[start:]: self._last(subject, seconds) for subject in subjects}

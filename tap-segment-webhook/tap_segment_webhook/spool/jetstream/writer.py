@@ -251,7 +251,7 @@ class JetStreamWriter:
 
         Found by halving, since the servers know times only by position.
         """
-        state = identity.info(self._link, self._names)["state"]
+        state = self._link.info(self._names.events, seconds=_LOOK_SECONDS)["state"]
         low, high = int(state["first_seq"]), min(floor, int(state["last_seq"]))
         found = 0
         while low <= high:
@@ -279,11 +279,11 @@ class JetStreamWriter:
                 retry_after_seconds=30,
             )
 
-    def _look(self, seconds: float = 0) -> None:
+    def _look(self, seconds: float = _LOOK_SECONDS) -> None:
         """See what all writers together have done."""
-        info = identity.info(self._link, self._names, seconds)
+        info = self._link.info(self._names.events, seconds=seconds)
         state, config = info["state"], info["config"]
-        rejects = self._link.api(f"STREAM.INFO.{self._names.rejects}", seconds=seconds)["state"]
+        rejects = self._link.info(self._names.rejects, seconds=seconds)["state"]
         self.books = total(self._ledger.pages(seconds=seconds))
         self.head = max(self.head, int(state["last_seq"]))
         self.stored_at = to_ms(state["last_ts"]) if state["messages"] else 0
