@@ -236,7 +236,9 @@ class Store:
         touched = [(source, *books[source]) for source in by_source]
         if len(blocks) == len(touched) == 1 and not rejects and not moved:
             with self._diagnosed():
-                self._connection.execute(_TAKE_IN, (*blocks[0], *recent, *touched[0][1:]))
+                # Not `execute`, which lets go of the lock once more, for a number nobody needs.
+                row = (*blocks[0], *recent, *touched[0][1:])
+                self._connection.executemany(_TAKE_IN, [row])
         else:
             with self._transaction() as connection:
                 connection.executemany(_INSERT_BLOCK, blocks)
