@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from singer_sdk import typing as th
 
+from tap_segment_webhook.settings import SOURCE_NAME
+
 _WRITE_KEY: Final = r"^[A-Za-z0-9._~-]+$"  # it stands in addresses and in Basic
 
 SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
@@ -67,7 +69,7 @@ SCHEMA: Final[dict[str, Any]] = th.PropertiesList(
             th.ObjectType(
                 th.Property(
                     "name",
-                    th.StringType(pattern=r"^[A-Za-z0-9_-]+$"),
+                    th.StringType(pattern=SOURCE_NAME),
                     required=True,
                     description="What `/webhook/NAME` and the column `source` say.",
                 ),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_SOURCE = "default"
+SOURCE_NAME = r"^[A-Za-z0-9_-]+$"  # it stands in addresses
 
 
 class Source(NamedTuple):

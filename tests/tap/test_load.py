@@ -117,6 +117,19 @@ def test_source_can_be_named(commands: Commands, file: Path, spool_url: str) -> 
     assert [source for _, _, source, _ in rows(spool_url)] == ["archive"]
 
 
+@pytest.mark.parametrize("name", ["", "a.b", "a b", "a\n"])
+def test_source_has_a_name_that_a_webhook_could_have(
+    commands: Commands, file: Path, name: str
+) -> None:
+    """Any other would be a source in the books that no setting can name."""
+    file.write_bytes(event(1))
+
+    result = commands.run("load", file, "--source", name)
+
+    assert result.exit_code == 2
+    assert "letters, digits" in result.stderr
+
+
 def test_spool_in_use_is_a_clear_error(commands: Commands, file: Path, spool_url: str) -> None:
     """Only one may write: who holds the spool is named."""
     file.write_bytes(event(1))

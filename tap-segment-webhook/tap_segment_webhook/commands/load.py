@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from tap_segment_webhook.commands.console import balance, plainly, progress
 from tap_segment_webhook.commands.options import as_json, with_settings
 from tap_segment_webhook.delivery import sort_events
-from tap_segment_webhook.settings import DEFAULT_SOURCE
+from tap_segment_webhook.settings import DEFAULT_SOURCE, SOURCE_NAME
 from tap_segment_webhook.spool.model import Counts
 from tap_segment_webhook.spool.opening import open_writer
 
@@ -27,10 +28,22 @@ _LOT_LINES = 1000  # of one commit
 _LOT_BYTES = 4 << 20
 
 
+def _check_source(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    if not re.fullmatch(SOURCE_NAME, name):
+        raise click.BadParameter(f"{name!r} is not made of letters, digits, `_` and `-`.")
+    return name
+
+
 @click.command()
 @with_settings
 @as_json
-@click.option("--source", default=DEFAULT_SOURCE, show_default=True, help="Whose events they are.")
+@click.option(
+    "--source",
+    default=DEFAULT_SOURCE,
+    show_default=True,
+    callback=_check_source,
+    help="Whose events they are.",
+)
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
