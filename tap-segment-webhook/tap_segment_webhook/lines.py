@@ -164,6 +164,8 @@ def _mend_times(values: Columns) -> Extras:
     if _all_canonical([values[column] for column in TIMES]):
         return extras
     for column in TIMES:
+        if _all_canonical([values[column]]):
+            continue
         mended: list[str | None] = []
         for place, given in enumerate(values[column]):
             reading = None if given is None else timestamp.read(given)

@@ -14,6 +14,10 @@ _FORM: Final = re.compile(
     r" ?(?:([Zz])|([+-])(\d\d):?(\d\d)?(?: [A-Z]{1,5})?(?: m=[+-][\d.]+)?)?",
     re.ASCII,
 )
+# What most clocks write, in our form but for the digits after the milliseconds.
+_USUAL: Final = re.compile(
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(\.\d{3})(\d*)(?:Z|\+00:00)", re.ASCII
+)
 _DIGITS: Final = 3
 _HOURS: Final = 24
 _MINUTES: Final = 60
@@ -33,6 +37,8 @@ def read(given: str) -> Reading | None:
 
     Without a zone it is taken as UTC.
     """
+    if usual := _USUAL.fullmatch(given):
+        return _read_usual(*usual.groups())
     match = _FORM.fullmatch(given)
     if match is None:
         return None
@@ -55,6 +61,14 @@ def read(given: str) -> Reading | None:
         return None
     precise = not (fraction or "")[_DIGITS:].strip("0")
     return Reading(_write(moment), precise and bool(zulu or sign))
+
+
+def _read_usual(second: str, milliseconds: str, rest: str) -> Reading | None:
+    try:
+        datetime.fromisoformat(second)
+    except ValueError:
+        return None
+    return Reading(f"{second}{milliseconds}Z", not rest.strip("0"))
 
 
 def corrected(original: str | None, sent: str | None, received: str) -> str:

@@ -27,6 +27,15 @@ def test_aware_datetime_comes_back_to_the_millisecond(moment: datetime) -> None:
     assert reading.exact == (moment.microsecond % 1000 == 0)
 
 
+@given(
+    st.from_regex(r"[0-2]\d{3}-[0-1]\d-[0-3]\d", fullmatch=True),
+    st.from_regex(r"[0-2]\d:[0-6]\d:[0-6]\d\.\d{3,9}(Z|\+00:00)", fullmatch=True),
+)
+def test_usual_form_is_read_like_any_other(day: str, time: str) -> None:
+    """Also where no calendar has the day and no clock the time; with a space it is not usual."""
+    assert read(f"{day}T{time}") == read(f"{day} {time}")
+
+
 @given(st.integers(0, 7_258_118_400_000))
 def test_milliseconds_come_back(milliseconds: int) -> None:
     """The receiver's own clock is emitted to the millisecond (until the year 2200)."""
