@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import itertools
+import json
 import re
 import resource
 import signal
@@ -328,6 +329,76 @@ def test_chunked_body_is_taken(receiver: Receiver) -> None:
         assert connection.getresponse().status == 200
 
     assert event in stored(receiver)
+
+
+def answers_to(receiver: Receiver, body: bytes, headers: dict[str, str]) -> list[tuple[int, Any]]:
+    """Return what one request is answered that comes whole, in chunks, and on its own connection.
+
+    The receiver takes the first in a way of its own.
+    """
+    found = []
+    for more, chunked in (({}, False), ({}, True), ({"Connection": "close"}, False)):
+        with closing(http.client.HTTPConnection(HOST, receiver.port, timeout=60)) as connection:
+            connection.request(
+                "POST",
+                "/webhook",
+                iter([body]) if chunked else body,
+                {**headers, **more},
+                encode_chunked=chunked,
+            )
+            with connection.getresponse() as answer:
+                found.append((answer.status, {**json.load(answer), "kept": not answer.will_close}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{}", {}, 401),
+        (b"{}", {"X-Signature": "0" * 40}, 401),
+        (b"{}", {"Authorization": "Bearer wrong"}, 401),
+        (b"{}", signed(b"{}"), 400),
+        (b"", signed(b""), 400),
+        (b"[]", signed(b"[]"), 400),
+        (b'[{"type":', signed(b'[{"type":'), 400),
+        (b'{"type":"sale"}', signed(b'{"type":"sale"}'), 400),
+        (b"a=b", {**signed(b"a=b"), "Content-Type": "application/x-www-form-urlencoded"}, 415),
+        (b"{}", {**signed(b"{}"), "Content-Encoding": "br"}, 415),
+        (b"{}", {**signed(b"{}"), "Content-Encoding": "gzip"}, 400),
+    ],
+)
+def test_answer_does_not_depend_on_how_a_request_comes(
+    receiver: Receiver, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    """Whole, in pieces, or the last on its connection: it is the same delivery."""
+    whole, chunked, last = answers_to(receiver, body, headers)
+
+    assert whole == chunked
+    assert whole[0] == last[0] == status
+    assert whole[1]["kept"]
+    assert not last[1]["kept"]
+    assert {**whole[1], "kept": False} == last[1]
+
+
+def test_event_is_one_however_it_comes(receiver: Receiver) -> None:
+    """The first time it is stored, and recognised in every other way."""
+    event = encode(new_event())
+
+    found = [answer["stored"] for _, answer in answers_to(receiver, event, signed(event))]
+
+    assert found == [1, 0, 0]
+    assert event in stored(receiver)
+
+
+def test_refusals_on_one_connection_do_not_add_up(receiver: Receiver) -> None:
+    """Who is refused may go on trying: only heads without an end are cut off."""
+    body = encode(new_event(note="x" * 10_000))
+    with closing(http.client.HTTPConnection(HOST, receiver.port, timeout=60)) as connection:
+        for _ in range(20):
+            connection.request("POST", "/webhook", body)
+            with connection.getresponse() as answer:
+                answer.read()
+                assert answer.status == 401
 
 
 def test_connection_is_kept_for_the_next_delivery(receiver: Receiver) -> None:

@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    headers: list[tuple[bytes, bytes]]
+    headers: tuple[tuple[bytes, bytes], ...]
 
 
 def answer(
@@ -27,7 +27,7 @@ def answer(
 ) -> Answer:
     """Return a response with its length and type."""
     length = (b"content-length", str(len(body)).encode())
-    return Answer(status, body, [(b"content-type", content_type), length, *headers])
+    return Answer(status, body, ((b"content-type", content_type), length, *headers))
 
 
 @lru_cache(maxsize=1024)

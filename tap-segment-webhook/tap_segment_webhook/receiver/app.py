@@ -6,23 +6,25 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tap_segment_webhook.errors import DeliveryRefused, SpoolUnavailable
-from tap_segment_webhook.receiver.answer import Answer, answer, refused, unavailable
+from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored, unavailable
 from tap_segment_webhook.receiver.body import ClientGone
-from tap_segment_webhook.receiver.intake import Intake
+from tap_segment_webhook.receiver.intake import LARGE_BYTES, Intake
 from tap_segment_webhook.receiver.metrics import render
 from tap_segment_webhook.receiver.tracking import PREFIX, TrackingApi, shared
 from tap_segment_webhook.receiver.webhook import Webhook
 from tap_segment_webhook.spool.model import Received
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
-    from tap_segment_webhook.settings import Settings
+    from tap_segment_webhook.settings import Settings, Source
     from tap_segment_webhook.spool.committer import Committer
     from tap_segment_webhook.spool.engine import Writer
+    from tap_segment_webhook.spool.model import Counts
 
     Message = MutableMapping[str, Any]
 
@@ -41,6 +43,10 @@ class App:
         intake = Intake(committer, settings.max_body_bytes)
         self._webhook = Webhook(settings, intake)
         self._tracking = TrackingApi(settings, intake)
+        self.urls = self._webhook.urls
+        """Where `deliver` takes deliveries, and from which source."""
+        self.max_whole_bytes = min(settings.max_body_bytes, LARGE_BYTES)
+        """The longest body that `deliver` takes."""
         self._pages = {"/health": self._health, "/metrics": self._metrics}
         self._probed: tuple[float, Answer] = (0.0, refused(503, ""))
         self.statuses: Counter[int] = Counter()
@@ -62,20 +68,50 @@ class App:
                 response = await self._show(path, scope["method"])
         except ClientGone:
             return
-        except DeliveryRefused as error:
-            response = refused(error.status, error.reason)
-        except SpoolUnavailable as error:
-            response = unavailable(error.reason, error.retry_after_seconds)
-        except Exception:  # noqa: BLE001 - logged, and no request may go without an answer
-            # Whatever it was, nothing was acknowledged: Segment sends it again.
-            _log.exception("A delivery could not be answered. Answered 503.")
-            response = unavailable("The receiver failed.", 5)
+        except Exception as error:  # noqa: BLE001 - no request may go without an answer
+            response = _explain(error)
         status, body, headers = response
         if path.startswith(PREFIX):
-            headers = [*headers, *shared(scope)]
+            headers = (*headers, *shared(scope))
         self.statuses[status] += 1
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def deliver(
+        self,
+        source: Source,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        respond: Callable[[Answer], None],
+    ) -> None:
+        """Answer a delivery from *source* whose *body* is there, small and not compressed.
+
+        What `__call__` would answer is given to *respond*, in a later round of the loop.
+        """
+        try:
+            committed, fault = self._webhook.take(source, headers, body)
+        except Exception as error:  # noqa: BLE001 - as above
+            asyncio.get_running_loop().call_soon(self._give, respond, _explain(error))
+        else:
+            committed.add_done_callback(partial(self._finish, respond, fault))
+
+    def _finish(
+        self,
+        respond: Callable[[Answer], None],
+        fault: str | None,
+        committed: asyncio.Future[Counts],
+    ) -> None:
+        try:
+            counts = committed.result()
+        except Exception as error:  # noqa: BLE001 - as above
+            response = _explain(error)
+        else:
+            response = refused(400, fault) if fault else stored(counts)
+        self._give(respond, response)
+
+    def _give(self, respond: Callable[[Answer], None], response: Answer) -> None:
+        self.statuses[response.status] += 1
+        respond(response)
 
     async def _show(self, path: str, method: str) -> Answer:
         page = self._pages.get(path)
@@ -103,3 +139,13 @@ class App:
         positions = await asyncio.to_thread(self._store.consumers.positions)
         text = render(self._store, positions, self._committer.waiting_bytes, self.statuses)
         return answer(200, text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+
+def _explain(error: Exception) -> Answer:
+    """Return the answer to a request that failed with *error*: nothing of it was acknowledged."""
+    if isinstance(error, DeliveryRefused):
+        return refused(error.status, error.reason)
+    if isinstance(error, SpoolUnavailable):
+        return unavailable(error.reason, error.retry_after_seconds)
+    _log.error("A delivery could not be answered. Answered 503.", exc_info=error)
+    return unavailable("The receiver failed.", 5)

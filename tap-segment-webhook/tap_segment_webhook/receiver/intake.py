@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 _BUDGET_BODIES: Final = 4  # how many bodies of the largest size may come in at once
 _BUDGET_BYTES: Final = 64 << 20  # or this many bytes, whichever is more
-_LARGE_BYTES: Final = 1 << 20  # read in a thread, so that small deliveries are answered meanwhile
+LARGE_BYTES: Final = 1 << 20
+"""Above it a body is read in a thread, so that small deliveries are answered meanwhile."""
+
 _NOTHING: Final = Counts()
 
 
@@ -58,7 +60,7 @@ class Intake:
         claim = Claim(self._budget)
         try:
             body = await read_body(receive, encoding=encoding, limit=limit, claim=claim)
-            if len(body) > _LARGE_BYTES:
+            if len(body) > LARGE_BYTES:
                 received, fault = await asyncio.to_thread(read, body)
             else:
                 received, fault = read(body)
@@ -74,4 +76,8 @@ class Intake:
         """
         if not received.elements:
             return _NOTHING
-        return await self._committer.append(received, size)
+        return await self.append(received, size)
+
+    def append(self, received: Received, size: int) -> asyncio.Future[Counts]:
+        """Have *received*, which is not empty, stored as `keep` does."""
+        return self._committer.append(received, size)

@@ -14,9 +14,11 @@ from tap_segment_webhook.settings import DEFAULT_SOURCE
 from tap_segment_webhook.signature import same, verify
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
     from tap_segment_webhook.settings import Settings, Source
+    from tap_segment_webhook.spool.model import Counts
 
 _METHODS: Final = ("POST", "PUT", "PATCH")
 _FORMS: Final = (b"application/x-www-form-urlencoded", b"multipart/")
@@ -31,6 +33,8 @@ class Webhook:
         self._sources = {f"/webhook/{source.name}": source for source in settings.sources}
         if default := self._sources.get(f"/webhook/{DEFAULT_SOURCE}"):
             self._sources["/webhook"] = default
+        self.urls = {path.encode(): source for path, source in self._sources.items()}
+        """The source that posts to each address, as it stands in a request."""
 
     def source(self, path: str) -> Source | None:
         """Return the source that posts to *path*, or None."""
@@ -48,10 +52,7 @@ class Webhook:
             allow = (b"allow", b"POST, PUT, PATCH")
             return refused(405, "Deliveries are POST, PUT or PATCH.", allow)
         headers = dict(scope["headers"])
-        if headers.get(b"content-type", b"").lower().startswith(_FORMS):
-            raise DeliveryRefused(
-                415, "A form cannot be verified. Send JSON, and Content-Type: application/json."
-            )
+        _refuse_forms(headers)
         counts, fault = await self._intake.take(
             receive,
             headers.get(b"content-encoding", b""),
@@ -59,6 +60,20 @@ class Webhook:
             partial(self._read, source, headers),
         )
         return refused(400, fault) if fault else stored(counts)
+
+    def take(
+        self, source: Source, headers: Mapping[bytes, bytes], body: bytes
+    ) -> tuple[asyncio.Future[Counts], str | None]:
+        """Have the events of a delivery committed whose *body* is there, small and not compressed.
+
+        Returns what becomes of them, and the fault for which it is 400 then.
+
+        Raises:
+            DeliveryRefused, SpoolUnavailable: as `Intake.take` does.
+        """
+        _refuse_forms(headers)
+        received, fault = self._read(source, headers, body)
+        return self._intake.append(received, len(body)), fault
 
     def _read(self, source: Source, headers: Mapping[bytes, bytes], body: bytes) -> Reading:
         """Read and verify one delivery.
@@ -74,6 +89,13 @@ class Webhook:
         single = delivery.signed is body
         return Reading(
             received, received.rejects[0].reason if single and received.rejects else None
+        )
+
+
+def _refuse_forms(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-type", b"").lower().startswith(_FORMS):
+        raise DeliveryRefused(
+            415, "A form cannot be verified. Send JSON, and Content-Type: application/json."
         )
 
 
