@@ -96,8 +96,8 @@ class Connection(HttpToolsProtocol):
     room, so that idle or slow clients cannot shut out the others.
 
     A delivery that comes whole, as nearly all do, goes to `App.deliver` at its
-    end, without uvicorn's cycle and task, which take a third of its time;
-    everything else goes the way of ASGI.
+    end, without uvicorn's cycle and task, which take a third of its time.
+    Everything else goes the way of ASGI: uvicorn is told of it then.
     """
 
     # Each in the order of waiting, with the time it began.
@@ -143,6 +143,14 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     @override
+    def on_message_begin(self) -> None:
+        self.url, self.headers = b"", []
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    @override
     def on_headers_complete(self) -> None:
         if (
             self.url in self._receiver.urls
@@ -152,7 +160,7 @@ class Connection(HttpToolsProtocol):
         ):
             self._held = []
         else:
-            super().on_headers_complete()
+            self._tell_uvicorn()
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -186,9 +194,18 @@ class Connection(HttpToolsProtocol):
     def _let_go(self) -> None:
         """Leave the request that was held back to uvicorn."""
         held, self._held = self._held or [], None
-        super().on_headers_complete()
+        self._tell_uvicorn()
         for part in held:
             super().on_body(part)
+
+    def _tell_uvicorn(self) -> None:
+        """Tell it of a request from its beginning to the end of its head."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        super().on_url(url)
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
 
     def _respond(self, cycle: _Cycle, answer: Answer) -> None:
         cycle.response_complete = True
