@@ -30,9 +30,13 @@ def answer(
     return Answer(status, body, ((b"content-type", content_type), length, *headers))
 
 
+def settled(counts: Counts, fault: str | None) -> Answer:
+    """Answer what is kept: 200 with what became of each event, or 400 with its *fault*."""
+    return refused(400, fault) if fault else _stored(counts)
+
+
 @lru_cache(maxsize=1024)
-def stored(counts: Counts) -> Answer:
-    """Answer 200 with what became of each event."""
+def _stored(counts: Counts) -> Answer:
     return answer(200, json.dumps({"success": True, **counts._asdict()}).encode())
 
 

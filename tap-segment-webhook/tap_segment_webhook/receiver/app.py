@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tap_segment_webhook.errors import DeliveryRefused, SpoolUnavailable
-from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored, unavailable
+from tap_segment_webhook.receiver.answer import Answer, answer, refused, settled, unavailable
 from tap_segment_webhook.receiver.body import ClientGone
 from tap_segment_webhook.receiver.intake import LARGE_BYTES, Intake
 from tap_segment_webhook.receiver.metrics import render
@@ -106,7 +106,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - as above
             response = _explain(error)
         else:
-            response = refused(400, fault) if fault else stored(counts)
+            response = settled(counts, fault)
         self._give(respond, response)
 
     def _give(self, respond: Callable[[Answer], None], response: Answer) -> None:

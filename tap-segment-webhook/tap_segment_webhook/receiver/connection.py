@@ -1,4 +1,7 @@
-"""Bounds on connections, which uvicorn leaves to a proxy: number, time, head, requests ahead."""
+"""Connections: bounds that uvicorn leaves to a proxy, and a short way for whole deliveries.
+
+Bounded are their number, their time, the size of a head, and requests ahead.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ class Connection(HttpToolsProtocol):
     When there are too many, the one that has kept us waiting longest makes
     room, so that idle or slow clients cannot shut out the others.
 
-    A delivery that comes whole, as nearly all do, goes to `App.deliver` at its
+    A delivery whose body is there with its head goes to `App.deliver` at its
     end, without uvicorn's cycle and task, which take a third of its time.
     Everything else goes the way of ASGI: uvicorn is told of it then.
     """

@@ -23,7 +23,7 @@ from tap_segment_webhook.call import (
 )
 from tap_segment_webhook.errors import DeliveryRefused, InvalidEvent
 from tap_segment_webhook.event import digest
-from tap_segment_webhook.receiver.answer import Answer, answer, refused, stored
+from tap_segment_webhook.receiver.answer import Answer, answer, refused, settled
 from tap_segment_webhook.receiver.body import BodyTooLarge
 from tap_segment_webhook.receiver.credential import given_secret
 from tap_segment_webhook.receiver.intake import Intake, Reading
@@ -94,7 +94,7 @@ class TrackingApi:
             # Segment's status, which its SDKs know.
             reason = f"The body is larger than {self._limit:,} bytes, which is what Segment takes."
             raise DeliveryRefused(400, reason) from error
-        return refused(400, fault) if fault else stored(counts)
+        return settled(counts, fault)
 
     def _read(self, name: str, headers: Mapping[bytes, bytes], body: bytes) -> Reading:
         """Read the calls in *body*, posted to *name*.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tap_segment_webhook.delivery import read_delivery, sort_events
 from tap_segment_webhook.errors import DeliveryRefused
-from tap_segment_webhook.receiver.answer import Answer, refused, stored
+from tap_segment_webhook.receiver.answer import Answer, refused, settled
 from tap_segment_webhook.receiver.credential import given_secret
 from tap_segment_webhook.receiver.intake import Intake, Reading
 from tap_segment_webhook.settings import DEFAULT_SOURCE
@@ -59,7 +59,7 @@ class Webhook:
             self._settings.max_body_bytes,
             partial(self._read, source, headers),
         )
-        return refused(400, fault) if fault else stored(counts)
+        return settled(counts, fault)
 
     def take(
         self, source: Source, headers: Mapping[bytes, bytes], body: bytes

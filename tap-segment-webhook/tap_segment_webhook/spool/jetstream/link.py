@@ -217,9 +217,16 @@ class Link:
             raise Away(f"no answer within {seconds:g} seconds") from error
 
     def api(
-        self, name: str, body: dict[str, Any] | None = None, *, seconds: float = 0
+        self,
+        name: str,
+        body: dict[str, Any] | None = None,
+        *,
+        seconds: float = 0,
+        of_leader: bool = False,
     ) -> dict[str, Any]:
         """Ask JetStream's own interface; try again for *seconds* while nobody answers.
+
+        With *of_leader*, who is not sure to lead the stream is nobody, see `info`.
 
         Raises:
             Away: nobody did.
@@ -229,7 +236,7 @@ class Link:
         while True:
             begun = time.monotonic()
             try:
-                answer = self.call(self._ask(name, body), _REQUEST_SECONDS + 1)
+                answer = self.call(self._ask(name, body, of_leader=of_leader), _REQUEST_SECONDS + 1)
             except Away:
                 self._note_unheard(begun)
                 if time.monotonic() > until:
@@ -253,16 +260,7 @@ class Link:
         off takes itself for the leader for up to 20 seconds more: both may
         lack what is acknowledged, so their answers do not count.
         """
-        until = time.monotonic() + seconds
-        while True:
-            begun = time.monotonic()
-            info = self.api(f"STREAM.INFO.{name}", body, seconds=max(until - begun, 0))
-            if _is_of_leader(info):
-                return info
-            self._note_unheard(begun)
-            if time.monotonic() > until:
-                raise Away("the server that answers knows of no leader, or is cut off")
-            time.sleep(_PAUSE_SECONDS)
+        return self.api(f"STREAM.INFO.{name}", body, seconds=seconds, of_leader=True)
 
     def message(
         self, stream: str, which: dict[str, Any], *, seconds: float = 0
@@ -379,7 +377,9 @@ class Link:
         self._away = False
         _log.info("The connection to %s is back.", self.place)
 
-    async def _ask(self, name: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _ask(
+        self, name: str, body: dict[str, Any] | None, *, of_leader: bool
+    ) -> dict[str, Any]:
         payload = b"" if body is None else json.dumps(body).encode()
         try:
             reply = await self._client.request(f"$JS.API.{name}", payload, _REQUEST_SECONDS)
@@ -390,6 +390,8 @@ class Link:
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise Refused(answer["error"])
+        if of_leader and not _is_of_leader(answer):
+            raise Away("the server that answers knows of no leader, or is cut off")
         return answer
 
     async def _publish(self, messages: Sequence[Message], until: float) -> list[Ack]:
@@ -484,13 +486,17 @@ class Link:
 
 def _is_of_leader(info: dict[str, Any]) -> bool:
     """Tell whether *info* of a stream is of a leader that a majority followed just now."""
-    cluster = info.get("cluster")
-    if cluster is None:
+    if "cluster" not in info:
         return True  # the server is alone
-    others = cluster.get("replicas") or ()
+    others = followers(info)
     limit = _LEADS_SECONDS * 1_000_000_000
     heard = sum(0 < other.get("active", 0) < limit for other in others)
-    return bool(cluster.get("leader")) and heard >= (len(others) + 1) // 2
+    return bool(info["cluster"].get("leader")) and heard >= (len(others) + 1) // 2
+
+
+def followers(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what *info* of a stream says of the servers that have it beside the leader."""
+    return info.get("cluster", {}).get("replicas") or []
 
 
 def _read_ack(answer: Msg | None, attempts: int) -> Ack | str:

@@ -23,7 +23,13 @@ from tap_segment_webhook.spool.jetstream.layout import (
     to_ms,
 )
 from tap_segment_webhook.spool.jetstream.ledger import Ledger, total
-from tap_segment_webhook.spool.jetstream.link import PATIENCE_SECONDS, Away, Link, Refused
+from tap_segment_webhook.spool.jetstream.link import (
+    PATIENCE_SECONDS,
+    Away,
+    Link,
+    Refused,
+    followers,
+)
 from tap_segment_webhook.spool.jetstream.state import State
 from tap_segment_webhook.spool.model import (
     Absence,
@@ -191,7 +197,8 @@ class JetStreamReader:
         """
         found = self._event_from(until)
         if found is None:
-            time.sleep(_OUSTED_SECONDS)
+            if followers(self._link.info(self._names.events, seconds=PATIENCE_SECONDS)):
+                time.sleep(_OUSTED_SECONDS)
             found = self._get(self._names.events, last_by_subj=self._names.every_event)
         return int(found["seq"]) if found else 0
 
